@@ -1,0 +1,153 @@
+"""The waveform of a clip: which window, at which rate, as samples or as a spectrogram."""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from vatt_jax.data import random
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioOptions:
+  """What the model hears.
+
+  Attributes:
+    samples: S, length of the window.
+    sample_rate_hz: rate of the window; records at another rate are resampled.
+    patch: samples per patch.
+    drop_rate: fraction of the patches dropped in training.
+    pad: what fills a window longer than the clip: "loop" (VATT) or "zero", then the clip lies at a random place.
+    noise: standard deviation of Gaussian noise, relative to the loudest sample (VATT: 0.01), in training.
+    speed: largest relative change of speed and pitch in training (ours; VATT: 0).
+    gain_db: largest change of loudness in training, in decibels (ours; VATT: 0).
+    spectrogram: log-mel spectrogram instead of the waveform: a named option, never dropped.
+    spectrogram_patch: (frames, mel bands) of a spectrogram patch.
+    window_seconds, hop_seconds, mels, mel_low_hz, mel_high_hz: of the spectrogram.
+  """
+
+  samples: int
+  sample_rate_hz: int
+  patch: int
+  drop_rate: float = 0.5
+  pad: str = "loop"
+  noise: float = 0.01
+  speed: float = 0.0
+  gain_db: float = 0.0
+  spectrogram: bool = False
+  spectrogram_patch: tuple[int, int] = (16, 5)
+  window_seconds: float = 0.04267
+  hop_seconds: float = 0.02134
+  mels: int = 80
+  mel_low_hz: float = 80.0
+  mel_high_hz: float = 7600.0
+
+  def __post_init__(self):
+    if self.pad not in ("loop", "zero"):
+      raise ValueError(f"pad {self.pad!r} is not one of loop, zero")
+    if not self.spectrogram and self.samples % self.patch:
+      raise ValueError(f"{self.samples} samples do not divide into patches of {self.patch}")
+    if self.spectrogram and (self.grid[0] < 1 or self.mels % self.spectrogram_patch[1]):
+      raise ValueError(f"{self.samples} samples and {self.mels} mel bands do not make patches of {self.spectrogram_patch}")
+
+  @property
+  def seconds(self) -> float:
+    return self.samples / self.sample_rate_hz
+
+  @property
+  def grid(self) -> tuple[int, ...]:
+    if not self.spectrogram:
+      return (self.samples // self.patch,)
+    hop, window = round(self.hop_seconds * self.sample_rate_hz), round(self.window_seconds * self.sample_rate_hz)
+    frames = 1 + (self.samples - window) // hop
+    return (frames // self.spectrogram_patch[0], self.mels // self.spectrogram_patch[1])
+
+
+def read_window(
+    samples: tf.Tensor, rate: tf.Tensor, audio_start: tf.Tensor, start: tf.Tensor, duration: tf.Tensor,
+    key: tf.Tensor, options: AudioOptions, train: bool,
+) -> tf.Tensor:  # fmt: skip
+  """The window as int16 (S,); float32 (frames, mels) for a spectrogram.
+
+  Args:
+    samples: int16 (n,), all samples of the record.
+    rate: their rate in Hz.
+    audio_start: seconds from the clip's start to its first sample.
+    start: seconds from the clip's start to the window's; may be negative when `pad` is "zero".
+    duration: of the clip in seconds.
+    key: int64 (2,), of this visit.
+  """
+  factor = 1.0 + random.uniform(key, "speed", (), -options.speed, options.speed) if train and options.speed else 1.0
+  wave = tf.cast(samples, tf.float32) / 32768.0
+  wave = tf.cond(
+      tf.equal(tf.cast(rate, tf.int64), options.sample_rate_hz), lambda: wave, lambda: resample(wave, rate, options.sample_rate_hz)
+  )
+  begin = tf.cast(start - audio_start, tf.float64) * options.sample_rate_hz
+  place = begin + tf.range(options.samples, dtype=tf.float64) * tf.cast(factor, tf.float64)
+  if options.pad == "loop":
+    shift = tf.cast(audio_start, tf.float64) * options.sample_rate_hz
+    length = tf.maximum(tf.cast(duration, tf.float64) * options.sample_rate_hz, 1.0)
+    place = tf.math.floormod(place + shift, length) - shift
+  window = _interpolate(wave, place) if train and options.speed else _pick(wave, tf.cast(tf.round(place), tf.int32))
+  if train and options.gain_db:
+    window *= 10.0 ** (random.uniform(key, "gain", (), -options.gain_db, options.gain_db) / 20.0)
+  if train and options.noise:
+    loudest = tf.reduce_max(tf.abs(window))
+    window += tf.random.stateless_normal([options.samples], random.stream(key, "noise")) * options.noise * loudest
+  if options.spectrogram:
+    return log_mel(window, options)
+  window = tf.cast(tf.round(tf.clip_by_value(window * 32768.0, -32768.0, 32767.0)), tf.int16)
+  return tf.ensure_shape(window, [options.samples])
+
+
+def _pick(wave: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+  """wave[places], 0 outside of the track."""
+  last = tf.maximum(tf.size(wave) - 1, 0)
+  inside = (places >= 0) & (places <= last)
+  return tf.where(inside, tf.gather(wave, tf.clip_by_value(places, 0, last)), 0.0)
+
+
+def _interpolate(wave: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+  whole = tf.floor(places)
+  part = tf.cast(places - whole, tf.float32)
+  whole = tf.cast(whole, tf.int32)
+  return _pick(wave, whole) * (1.0 - part) + _pick(wave, whole + 1) * part
+
+
+def resample(wave: tf.Tensor, rate: tf.Tensor, wanted_hz: int) -> tf.Tensor:
+  """float32 (n,) at `rate` -> at `wanted_hz`: low-pass by a windowed sinc where the rate falls, then interpolation."""
+  rate = tf.cast(rate, tf.float64)
+  ratio = rate / wanted_hz
+  half = tf.cast(tf.math.ceil(16.0 * tf.maximum(ratio, 1.0)), tf.int32)
+  time = tf.cast(tf.range(-half, half + 1), tf.float64)
+  cutoff = 0.95 / tf.maximum(ratio, 1.0)
+  angle = math.pi * time * cutoff
+  sinc = tf.where(time == 0, tf.ones_like(time), tf.sin(angle) / tf.where(time == 0, tf.ones_like(time), angle))
+  kernel = sinc * (0.5 + 0.5 * tf.cos(math.pi * time / tf.cast(half + 1, tf.float64)))
+  kernel = tf.cast(kernel / tf.reduce_sum(kernel), tf.float32)
+  filtered = tf.cond(
+      ratio > 1.0, lambda: tf.nn.conv1d(wave[None, :, None], kernel[:, None, None], 1, "SAME")[0, :, 0], lambda: wave
+  )
+  count = tf.cast(tf.cast(tf.size(wave), tf.float64) / ratio, tf.int32)
+  return _interpolate(filtered, tf.range(count, dtype=tf.float64) * ratio)
+
+
+def log_mel(window: tf.Tensor, options: AudioOptions) -> tf.Tensor:
+  """float32 (S,) -> (frames, mels) in [0, 1]: log(1 + 10000 * mel), scaled to the clip's own range (vatt)."""
+  hop, width = (round(x * options.sample_rate_hz) for x in (options.hop_seconds, options.window_seconds))
+  magnitude = tf.abs(tf.signal.stft(window, width, hop))
+  matrix = tf.signal.linear_to_mel_weight_matrix(
+      options.mels, magnitude.shape[-1], options.sample_rate_hz, options.mel_low_hz, options.mel_high_hz
+  )
+  mel = tf.math.log(1.0 + 10000.0 * (magnitude @ matrix))
+  low, high = tf.reduce_min(mel), tf.reduce_max(mel)
+  mel = (mel - low) / tf.maximum(high - low, 1e-6)
+  return mel[: options.grid[0] * options.spectrogram_patch[0]]
+
+
+def silence(options: AudioOptions) -> np.ndarray:
+  """What stands where a clip has no sound."""
+  if options.spectrogram:
+    return np.zeros([options.grid[0] * options.spectrogram_patch[0], options.mels], np.float32)
+  return np.zeros([options.samples], np.int16)

@@ -1,0 +1,237 @@
+"""Records -> batches with tf.data. The keys and shapes are the contract in WORKSPACE.md, "The batch".
+
+Batch k is a function of k: the pipeline starts from a range of steps and looks everything else up, so starting at step
+k costs the same for every k. Broken records raise where they are decoded; only then does `training_batches` look for
+the culprit, name it, put the next readable record in its place, and go on.
+"""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from vatt_jax.data import audio, patches, random, text, video
+from vatt_jax.data.order import Order
+from vatt_jax.data.records import FEATURES, Records
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class InputOptions:
+  """How a record becomes the arrays of an example."""
+
+  video: video.VideoOptions
+  audio: audio.AudioOptions
+  text: text.TextOptions
+
+
+def training_batches(
+    records: Records, order: Order, options: InputOptions, tokenizer: text.Tokenizer | None, *,
+    start_step: int = 0, end_step: int, host: int = 0, hosts: int = 1, threads: int | None = None,
+    on_broken: Callable[[int, str], None] = lambda number, reason: None,
+) -> Iterator[Batch]:  # fmt: skip
+  """Batches start_step .. end_step - 1; this host's rows of each.
+
+  Args:
+    order: says which record stands where.
+    host, hosts: rows [host * B / hosts, (host + 1) * B / hosts) of every batch.
+    threads: for decoding; None lets tf.data choose.
+    on_broken: called once for each broken record with its number and the reason.
+
+  Raises:
+    ValueError: when `hosts` does not divide the batch size.
+  """
+  if order.batch_size % hosts:
+    raise ValueError(f"a batch of {order.batch_size} does not divide by {hosts} hosts")
+  rows = order.batch_size // hosts
+  broken: dict[int, str] = {}
+  step = start_step
+
+  def numbers(step):
+    epochs, chosen = order.batch(int(step), host * rows, rows)
+    return epochs, _replace(chosen, broken, len(records))
+
+  example = example_function(options, tokenizer, order.seed, train=True)
+  while step < end_step:
+    dataset = tf.data.Dataset.range(step, end_step)
+    try:
+      for batch in _batches(dataset, numbers, rows, records, example, threads):
+        yield batch
+        step += 1
+    except tf.errors.OpError as error:
+      found = _find_broken(records, numbers(step), example)
+      if not found:
+        raise error
+      for number, reason in found.items():
+        on_broken(number, reason)
+      broken.update(found)
+
+
+def evaluation_batches(
+    records: Records, batch_size: int, options: InputOptions, tokenizer: text.Tokenizer | None, *,
+    offset: float = 0.5, threads: int | None = None, on_broken: Callable[[int, str], None] = lambda number, reason: None,
+) -> Iterator[Batch]:  # fmt: skip
+  """Every record once, in order, without augmentation or DropToken; `valid` bool (B,) is false in padding rows.
+
+  Args:
+    offset: where in a longer clip the window lies, from 0 (its start) to 1 (its end).
+  """
+  example = example_function(options, tokenizer, seed=0, train=False, offset=offset)
+  broken: dict[int, str] = {}
+  size, step = len(records), 0
+  steps = -(-size // batch_size)
+  chosen = lambda step: np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
+
+  def numbers(step):
+    return np.zeros([batch_size], np.int64), _replace(chosen(int(step)) % size, broken, size)
+
+  while step < steps:
+    try:
+      for batch in _batches(tf.data.Dataset.range(step, steps), numbers, batch_size, records, example, threads):
+        batch["valid"] = np.array([n < size and n not in broken for n in chosen(step)])
+        yield batch
+        step += 1
+    except tf.errors.OpError as error:
+      found = _find_broken(records, numbers(step), example)
+      if not found:
+        raise error
+      for number, reason in found.items():
+        on_broken(number, reason)
+      broken.update(found)
+
+
+def example_function(
+    options: InputOptions, tokenizer: text.Tokenizer | None, seed: int, *, train: bool, offset: float | None = None
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+  """A function of (record string, epoch, record number) that makes one example, in the graph or eagerly."""
+
+  def example(record, epoch, number):
+    parsed = tf.io.parse_single_example(record, FEATURES)
+    key = random.example_key(seed, epoch, number)
+    place = random.uniform(key, "offset") if train else tf.constant(0.5 if offset is None else offset)
+    samples = tf.io.decode_raw(parsed["audio/samples"], tf.int16)
+    rate = tf.maximum(tf.cast(parsed["audio/sample_rate_hz"], tf.float32), 1.0)
+    duration = _clip_seconds(parsed["video/timestamps"], parsed["audio/start_seconds"], tf.size(samples), rate)
+    out = _video_example(parsed, place, duration, key, options.video, train)
+    out |= _audio_example(parsed, samples, place, duration, key, options.audio, train)
+    out |= _text_example(parsed, place, duration, options, tokenizer)
+    return out
+
+  return example
+
+
+def _clip_seconds(timestamps, audio_start, samples, rate):
+  """Until the last frame has been shown and the last sample heard."""
+  frames = tf.size(timestamps)
+  last = tf.reduce_max(tf.concat([timestamps, [0.0]], 0))
+  picture = last * tf.cast(frames, tf.float32) / tf.cast(tf.maximum(frames - 1, 1), tf.float32)
+  return tf.maximum(picture, audio_start + tf.cast(samples, tf.float32) / rate)
+
+
+def _window_start(place, duration, seconds, pad):
+  """One relative place for all modalities: windows of different length lie inside each other.
+
+  Clips shorter than the window: looping starts anywhere, zero padding puts the clip anywhere into the window.
+  """
+  if pad == "zero":
+    return place * (duration - seconds)
+  return place * tf.where(duration > seconds, duration - seconds, 0.0)
+
+
+def _video_example(parsed, place, duration, key, options, train):
+  jpegs = parsed["video/frames"]
+  present = tf.size(jpegs) > 0
+
+  def read():
+    start = _window_start(place, duration, options.seconds, "loop")
+    chosen = video.pick_frames(parsed["video/timestamps"], start, duration, options)
+    return video.read_frames(tf.gather(jpegs, chosen), key, options, train)
+
+  black = lambda: tf.zeros([options.frames, options.size, options.size, 3], tf.uint8)
+  frames = tf.ensure_shape(tf.cond(present, read, black), [options.frames, options.size, options.size, 3])
+  kept, positions = patches.drop_tokens(
+      patches.video_patches(frames, options.patch), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
+  )
+  return {"video/patches": kept, "video/positions": positions, "video/present": present}
+
+
+def _audio_example(parsed, samples, place, duration, key, options, train):
+  present = tf.size(samples) > 0
+  start = _window_start(place, duration, options.seconds, options.pad)
+  read = lambda: audio.read_window(
+      samples, parsed["audio/sample_rate_hz"], parsed["audio/start_seconds"], start, duration, key, options, train
+  )
+  nothing = tf.constant(audio.silence(options))
+  window = tf.ensure_shape(tf.cond(present, read, lambda: nothing), nothing.shape)
+  if options.spectrogram:
+    all_patches = patches.spectrogram_patches(window, options.spectrogram_patch)
+  else:
+    all_patches = patches.audio_patches(window, options.patch)
+  drop_rate = options.drop_rate if train and not options.spectrogram else 0.0
+  kept, positions = patches.drop_tokens(all_patches, drop_rate, random.stream(key, "audio_drop"))
+  return {"audio/patches": kept, "audio/positions": positions, "audio/present": present}
+
+
+def _text_example(parsed, place, duration, options, tokenizer):
+  seconds = max(options.video.seconds, options.audio.seconds)
+  centre = _window_start(place, duration, seconds, "loop") + tf.minimum(duration, seconds) / 2
+
+  def encode(texts, starts, ends, centre):
+    if tokenizer is None or not len(texts):
+      shape = [options.text.candidates, options.text.length]
+      return np.zeros(shape, np.int32), np.zeros(shape, bool), np.bool_(False)
+    chosen = text.nearest_captions(starts, ends, centre, options.text.candidates)
+    ids, mask = text.encode_captions([texts[i].decode("utf-8", "replace") for i in chosen], tokenizer, options.text)
+    return ids, mask, np.bool_(mask.any())
+
+  values = [parsed["captions/text"], parsed["captions/start"], parsed["captions/end"], centre]
+  ids, mask, present = tf.numpy_function(encode, values, [tf.int32, tf.bool, tf.bool], stateful=False)
+  shape = [options.text.candidates, options.text.length]
+  return {
+      "text/ids": tf.ensure_shape(ids, shape),
+      "text/mask": tf.ensure_shape(mask, shape),
+      "text/present": tf.ensure_shape(present, []),
+  }
+
+
+def _batches(steps, numbers, rows, records, example, threads):
+  def read(step):
+    epochs, chosen = numbers(step)
+    return np.array(records.read(chosen), object), epochs, chosen
+
+  def load(step):
+    loaded, epochs, chosen = tf.numpy_function(read, [step], [tf.string, tf.int64, tf.int64])
+    return tf.ensure_shape(loaded, [rows]), tf.ensure_shape(epochs, [rows]), tf.ensure_shape(chosen, [rows])
+
+  dataset = steps.map(load, num_parallel_calls=2).prefetch(1).unbatch()
+  dataset = dataset.map(example, num_parallel_calls=threads or tf.data.AUTOTUNE)
+  dataset = dataset.batch(rows, drop_remainder=True).prefetch(2)
+  settings = tf.data.Options()
+  settings.deterministic = True
+  if threads:
+    settings.threading.private_threadpool_size = threads
+  return dataset.with_options(settings).as_numpy_iterator()
+
+
+def _replace(chosen: np.ndarray, broken: dict[int, str], size: int) -> np.ndarray:
+  """Each broken record gives way to the next readable one; randomness is keyed by that one's number."""
+  if len(broken) >= size:
+    raise ValueError(f"all {size} records are broken; the first: {next(iter(broken.values()))}")
+  chosen = chosen.copy()
+  for i, number in enumerate(chosen):
+    while int(number) in broken:
+      number = (number + 1) % size
+    chosen[i] = number
+  return chosen
+
+
+def _find_broken(records, rows, example) -> dict[int, str]:
+  found = {}
+  for epoch, number in zip(*rows):
+    try:
+      example(tf.constant(records[int(number)]), tf.constant(epoch), tf.constant(number))
+    except Exception as error:
+      found[int(number)] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+  return found

@@ -1,0 +1,105 @@
+"""Random access to the records of a prepared data set."""
+
+import collections
+from collections.abc import Sequence
+import json
+import pathlib
+
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from etils import epath
+import numpy as np
+import tensorflow as tf
+
+from vatt_jax.errors import UserError
+
+VERSION = "1.0.0"
+
+FEATURES = {
+    "video/frames": tf.io.RaggedFeature(tf.string),
+    "video/timestamps": tf.io.RaggedFeature(tf.float32),
+    "audio/samples": tf.io.FixedLenFeature([], tf.string, ""),
+    "audio/start_seconds": tf.io.FixedLenFeature([], tf.float32, 0.0),
+    "audio/sample_rate_hz": tf.io.FixedLenFeature([], tf.int64, 0),
+    "captions/text": tf.io.RaggedFeature(tf.string),
+    "captions/start": tf.io.RaggedFeature(tf.float32),
+    "captions/end": tf.io.RaggedFeature(tf.float32),
+    "language": tf.io.FixedLenFeature([], tf.string, ""),
+    "label": tf.io.FixedLenFeature([], tf.string, ""),
+    "source": tf.io.FixedLenFeature([], tf.string, ""),
+    "clip/start": tf.io.FixedLenFeature([], tf.float32, 0.0),
+    "licence": tf.io.FixedLenFeature([], tf.string, ""),
+}
+
+
+class Records(Sequence):
+  """The serialized records of one split, by number. Reading is thread-safe and keeps no position.
+
+  Args:
+    directory: what `prepare --output` wrote.
+    split: "train", "validation" or "test".
+
+  Raises:
+    UserError: when the data set or the split does not exist.
+  """
+
+  def __init__(self, directory: str, split: str):
+    self.directory, self.split = directory, split
+    self._source = ArrayRecordDataSource([str(path) for path in _files(directory, split)])
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, number: int) -> bytes:
+    return self.read([number])[0]
+
+  def read(self, numbers: Sequence[int]) -> list[bytes]:
+    """The records with these numbers, in this order; one call of the reader."""
+    return list(self._source.__getitems__([int(number) for number in numbers]))
+
+  def strings(self, feature: str) -> list[str]:
+    """A string feature of every record, "" where it is missing; reads the whole split once."""
+    values = []
+    for start in range(0, len(self), 256):
+      block = self.read(range(start, min(start + 256, len(self))))
+      parsed = tf.io.parse_example(block, {feature: FEATURES[feature]})[feature]
+      values += [value.decode("utf-8", "replace") for value in parsed.numpy()]
+    return values
+
+
+def splits(directory: str) -> dict[str, int]:
+  """Split name -> number of clips, for the splits that exist."""
+  info = _info(directory)
+  return {split["name"]: sum(int(n) for n in split["shardLengths"]) for split in info["splits"]}
+
+
+def decode(record: bytes) -> dict:
+  """One record as Python values: lists of bytes and floats, `audio/samples` int16 (S,)."""
+  example = tf.train.Example.FromString(record)
+  values = collections.defaultdict(list)
+  for name, feature in example.features.feature.items():
+    kind = feature.WhichOneof("kind")
+    values[name] = list(getattr(feature, kind).value) if kind else []
+  values["audio/samples"] = np.frombuffer(b"".join(values["audio/samples"]), "<i2")
+  return values
+
+
+def _info(directory: str) -> dict:
+  path = epath.Path(directory) / "clips" / VERSION / "dataset_info.json"
+  if not directory or not path.exists():
+    where = f"at {directory!r}" if directory else "(--config.data.directory is empty)"
+    raise UserError(
+        f"there is no prepared data set {where}. Make one with "
+        "`python -m vatt_jax.prepare --source=FOLDER --output=DIR`, then pass --config.data.directory=DIR."
+    )
+  return json.loads(path.read_text())
+
+
+def _files(directory: str, split: str) -> list[pathlib.PurePath]:
+  info = _info(directory)
+  for item in info["splits"]:
+    if item["name"] == split:
+      shards = len(item["shardLengths"])
+      names = [f"clips-{split}.array_record-{i:05d}-of-{shards:05d}" for i in range(shards)]
+      return [epath.Path(directory) / "clips" / VERSION / name for name in names]
+  names = ", ".join(item["name"] for item in info["splits"])
+  raise UserError(f"the data set at {directory!r} has no split {split!r}; it has {names}.")

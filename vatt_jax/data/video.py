@@ -1,0 +1,103 @@
+"""Frames of a clip: which ones, cut where, in which colours."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from vatt_jax.data import random
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoOptions:
+  """What the model sees of a picture track.
+
+  Attributes:
+    frames: T.
+    frames_per_second: rate at which frames are picked.
+    size: side of the square crop in pixels.
+    patch: (t, h, w).
+    drop_rate: fraction of the patches dropped in training.
+    crop: "inception" (random area and aspect, the paper's), "random" (random place, no scaling) or "centre".
+    min_area: smallest area of an "inception" crop, as a fraction of the picture.
+    flip: whether clips are mirrored half of the time.
+    colour_jitter: probability of brightness, saturation, contrast and hue changes (VATT: 0.8).
+  """
+
+  frames: int
+  frames_per_second: float
+  size: int
+  patch: tuple[int, int, int]
+  drop_rate: float = 0.5
+  crop: str = "inception"
+  min_area: float = 0.08
+  flip: bool = True
+  colour_jitter: float = 0.0
+
+  def __post_init__(self):
+    if self.crop not in ("inception", "random", "centre"):
+      raise ValueError(f"crop {self.crop!r} is not one of inception, random, centre")
+    if self.frames % self.patch[0] or self.size % self.patch[1] or self.size % self.patch[2]:
+      raise ValueError(f"{self.frames} frames of {self.size} pixels do not divide into patches of {self.patch}")
+
+  @property
+  def seconds(self) -> float:
+    return self.frames / self.frames_per_second
+
+  @property
+  def grid(self) -> tuple[int, int, int]:
+    return (self.frames // self.patch[0], self.size // self.patch[1], self.size // self.patch[2])
+
+
+def pick_frames(timestamps: tf.Tensor, start: tf.Tensor, duration: tf.Tensor, options: VideoOptions) -> tf.Tensor:
+  """int32 (T,): the last frame shown at each wanted time; a clip that is too short is looped.
+
+  Args:
+    timestamps: float32 (F,), ascending seconds, F >= 1.
+    start: seconds of the first wanted frame.
+    duration: seconds after which the clip starts again.
+  """
+  wanted = start + tf.range(options.frames, dtype=tf.float32) / options.frames_per_second
+  wanted = tf.math.floormod(wanted, tf.maximum(duration, 1e-3)) + 1e-3  # Times are rounded in files.
+  return tf.maximum(tf.searchsorted(timestamps, wanted, side="right") - 1, 0)
+
+
+def read_frames(jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
+  """JPEG strings (T,) -> uint8 (T, size, size, 3); one crop, flip and colour change for the whole clip."""
+  shape = tf.io.extract_jpeg_shape(jpegs[0])
+  box = _random_box(shape, key, options) if train and options.crop != "centre" else _centre_box(shape)
+  frames = tf.map_fn(lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, box, channels=3), jpegs, fn_output_signature=tf.uint8)
+  frames = tf.image.resize(frames, [options.size, options.size])
+  if train and options.flip:
+    frames = tf.cond(random.uniform(key, "flip") < 0.5, lambda: frames[:, :, ::-1], lambda: frames)
+  if train and options.colour_jitter:
+    changed = lambda: _jitter_colours(frames / 255.0, random.stream(key, "colour")) * 255.0
+    frames = tf.cond(random.uniform(key, "colour") < options.colour_jitter, changed, lambda: frames)
+  frames = tf.cast(tf.round(tf.clip_by_value(frames, 0.0, 255.0)), tf.uint8)
+  return tf.ensure_shape(frames, [options.frames, options.size, options.size, 3])
+
+
+def _centre_box(shape: tf.Tensor) -> tf.Tensor:
+  """(y, x, height, width) of the largest square in the middle."""
+  side = tf.minimum(shape[0], shape[1])
+  return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
+
+
+def _random_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
+  if options.crop == "random":
+    side = tf.minimum(shape[0], shape[1])
+    place = random.uniform(key, "crop", [2]) * tf.cast(shape[:2] - side + 1, tf.float32)
+    return tf.concat([tf.cast(place, tf.int32), [side, side]], 0)
+  begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+      shape, tf.zeros([1, 0, 4]), random.stream(key, "crop"), min_object_covered=0.1, aspect_ratio_range=(0.5, 2.0),
+      area_range=(options.min_area, 1.0), max_attempts=100, use_image_if_no_bounding_boxes=True,
+  )  # fmt: skip
+  return tf.stack([begin[0], begin[1], extent[0], extent[1]])
+
+
+def _jitter_colours(frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+  """frames in [0, 1]; brightness, saturation, contrast, hue with one draw for the clip (VATT A.2.1)."""
+  draws = tf.random.stateless_uniform([4], key, -1.0, 1.0)
+  frames = frames + draws[0] * (32.0 / 255.0)
+  frames = tf.image.adjust_saturation(frames, 1.0 + 0.4 * draws[1])
+  frames = tf.image.adjust_contrast(frames, 1.0 + 0.4 * draws[2])
+  return tf.clip_by_value(tf.image.adjust_hue(frames, 0.2 * draws[3]), 0.0, 1.0)

@@ -1,0 +1,255 @@
+"""`write_report`, and the sections about evaluation sets: retrieval, gallery, similarities, maps."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+import os
+import re
+
+from etils import epath
+import numpy as np
+
+from vatt_jax.evaluation import projection, retrieval
+from vatt_jax.evaluation.embeddings import DIRECTIONS, MODALITIES, EmbeddedSet
+from vatt_jax.evaluation.report import figures, gallery, page, training
+from vatt_jax.evaluation.report.markup import Markup, join, tag
+
+_MEDIA_BYTES = 5_000_000  # Of all sets together, so that the file can be mailed.
+_HISTOGRAM_CLIPS = 2000
+_MAP_CLIPS = 300
+
+
+def write_report(
+  path: str | os.PathLike,
+  *,
+  title: str,
+  subtitle: str,
+  history: Sequence[Mapping],
+  results: Mapping,
+  sets: Sequence[EmbeddedSet],
+  config_text: str,
+  command: str,
+) -> None:
+  """Writes the report of a run as one HTML file that needs no network, mostly below 8 MB.
+
+  Whatever is missing (no log, no sets, a modality without clips) is named in its section; nothing is an error.
+
+  Args:
+    path: of the file, local or `gs://`; its directory must exist. An older report is replaced in one move.
+    title: such as the name of the config.
+    subtitle: one sentence about the run.
+    history: the lines of metrics.jsonl: `step` and flat metric names.
+    results: flat name -> number, and `params/fingerprint`, as results.json holds them; the retrieval tables show its
+      `eval/<set>/...`, and compute what it lacks from `sets`.
+    sets: embedded evaluation sets, in the order of the report.
+    config_text: the config as a person reads it.
+    command: what to type to make the run again.
+  """
+  header = tag("header", tag("h1", title), tag("p", subtitle, class_="subtitle"), training.glance(history, results))
+  sections = [
+    page.Section("run", "The run", training.run_section(results, config_text, command)),
+    page.Section("loss", "Loss", training.loss_section(history)),
+    page.Section("recall", "Recall during training", training.recall_section(history)),
+    page.Section("retrieval", "Retrieval", _retrieval_section(results, sets)),
+    page.Section("gallery", "Gallery", _gallery_section(sets)),
+    page.Section("similarity", "Right and other pairs", _similarity_section(sets)),
+    page.Section("map", "Map of the embeddings", _map_section(sets)),
+  ]
+  text = page.document(title, header, sections)
+  path = epath.Path(path)
+  unfinished = path.with_name(path.name + ".unfinished")
+  unfinished.write_bytes(text.encode("utf-8", errors="replace"))  # Captions may hold lone surrogates.
+  unfinished.replace(path)
+
+
+def _retrieval_section(results: Mapping, sets: Sequence[EmbeddedSet]) -> Markup:
+  by_name = {embedded.name: embedded for embedded in sets}
+  names = [m[1] for name in results if (m := re.fullmatch(r"eval/(.+)/[a-z]+_to_[a-z]+/recall_at_1", name))]
+  names = list(dict.fromkeys([*by_name, *names]))
+  if not names:
+    return page.missing("No set was evaluated.")
+  parts = [page.lead(
+    "Each clip of a set asks for its own partner in another modality, among all clips of the same language. R@k: how "
+    "often the partner is among the k most similar; the bar is that share, the upright line is chance. Median rank: "
+    "half of the queries find their partner at this place or before it (1 is perfect)."
+  )]
+  for name in names:
+    embedded = by_name.get(name)
+    figures_of_set = {
+      key.removeprefix(f"eval/{name}/"): value for key, value in results.items() if key.startswith(f"eval/{name}/")
+    }
+    if embedded is not None and any(embedded.directions()):
+      figures_of_set = retrieval.evaluate_set(embedded) | figures_of_set
+    parts.append(tag("h3", f"Set “{name}”"))
+    rows = [
+      _retrieval_row(figures_of_set, direction, embedded)
+      for direction in DIRECTIONS
+      if "{}_to_{}/recall_at_1".format(*direction) in figures_of_set
+    ]
+    if not rows:
+      parts.append(page.missing(retrieval.missing_sentence(embedded)))
+      continue
+    head = ["Direction", "R@1", "R@5", "R@10", "Median rank", "R@5 / chance", "Queries"]
+    parts.append(page.table(head, rows))
+    if embedded is not None:
+      parts.append(_spaces(embedded))
+      parts.append(_languages(embedded))
+  return join(parts)
+
+
+def _retrieval_row(metrics: Mapping, direction: tuple[str, str], embedded: EmbeddedSet | None) -> list:
+  """The cells of one direction."""
+  source, target = direction
+  metrics = {name.split("/")[1]: v for name, v in metrics.items() if name.startswith(f"{source}_to_{target}/")}
+  cells = [f"{source} → {target}"]
+  for k in retrieval.CUTOFFS:
+    value, chance = metrics.get(f"recall_at_{k}", np.nan), metrics.get(f"chance_recall_at_{k}", np.nan)
+    bar = tag("div", tag("i", style=f"width:{100 * np.nan_to_num(value):.1f}%"),
+              tag("b", style=f"left:{100 * np.nan_to_num(chance):.1f}%"), class_="bar",
+              title=f"chance: {page.percent(chance)}")
+    cells.append(join([page.percent(value), bar]))
+  rank = page.number(round(metrics.get("median_rank", np.nan), 1))
+  size = metrics.get("gallery")
+  chance_rank = f" of {page.number(round(size, 1))}, chance {page.number(round((size + 1) / 2, 1))}" if size else ""
+  times = metrics.get("recall_at_5", np.nan) / (metrics.get("chance_recall_at_5") or np.nan)
+  cells += [join([rank, tag("small", chance_rank)]), f"{times:.1f} ×" if np.isfinite(times) else "–"]
+  return [*cells, page.number(metrics.get("queries", np.nan))]
+
+
+def _spaces(embedded: EmbeddedSet) -> Markup:
+  """Which outputs of the model are compared for each pair of modalities."""
+  named = ", ".join(
+    f"{source} and {target} through {first} – {second}"
+    for (source, target), (first, second) in embedded.spaces.items()
+    if len(embedded.rows(source, target))
+  )
+  return tag("p", tag("small", f"Where modalities meet: {named}."))
+
+
+def _languages(embedded: EmbeddedSet) -> Markup | None:
+  """Recall at 5 of each language alone, behind a click."""
+  columns = {}
+  for source, target in embedded.directions():
+    rows, queries, found = embedded.pair(source, target)
+    columns[f"{source} → {target}"] = retrieval.metrics_by_group(queries, found, embedded.languages_of(rows))
+  languages = sorted({language for column in columns.values() for language in column})
+  if len(languages) < 2:
+    return None
+  rows = []
+  for language in languages:
+    cells = [column.get(language) for column in columns.values()]
+    known = next(cell for cell in cells if cell)
+    rows.append([language or "(none)", page.number(known["gallery"]), page.percent(known["chance_recall_at_5"]),
+                 *(page.percent(cell["recall_at_5"]) if cell else "–" for cell in cells)])
+  return page.details("R@5 by language", page.table(["Language", "Clips", "Chance", *columns], rows))
+
+
+def _gallery_section(sets: Sequence[EmbeddedSet]) -> Markup:
+  parts = [page.lead(
+    f"{gallery.QUERIES} queries of each direction with the {gallery.TOP} items they find most similar in their "
+    "language, with place and cosine; the green one is right, and comes last if it is not among them. The caption below "
+    "a sound or a picture is for you, the query does not hold it. Nobody picked the queries by eye: all are sorted by "
+    "where the right item stands, and those at even steps from the best to the worst are shown; the third and fourth "
+    "are what to expect."
+  )]
+  for embedded in sets:
+    directions = [direction for direction in gallery.DIRECTIONS if len(embedded.rows(*direction))]
+    parts.append(tag("h3", f"Set “{embedded.name}”"))
+    if directions:
+      parts.append(gallery.gallery(embedded, directions, _MEDIA_BYTES // len(sets)))
+    else:
+      parts.append(page.missing(retrieval.missing_sentence(embedded)))
+  return join(parts) if sets else page.missing("No set was evaluated, so there is nothing to search.")
+
+
+def _similarity_section(sets: Sequence[EmbeddedSet]) -> Markup:
+  parts = [page.lead(
+    "How similar two modalities of the same clip are (right pairs), and of different clips of the same language (other "
+    "pairs), each scaled to the same area. The further the right pairs lie to the right of the others, the better. AUC "
+    "is the chance that a right pair beats another one: 0.5 knows nothing, 1 is perfect."
+  )]
+  for embedded in sets:
+    drawn = []
+    for (source, target), outputs in embedded.spaces.items():
+      rows, first, second = embedded.pair(source, target)
+      picked = _sample(len(rows), _HISTOGRAM_CLIPS)
+      languages = embedded.languages_of(rows[picked])
+      positives, negatives = retrieval.positives_and_negatives(first[picked], second[picked], languages)
+      if len(positives) and len(negatives):
+        area = retrieval.area_under_curve(positives, negatives)
+        caption = join([tag("b", f"{source} – {target}"), f", AUC {area:.3f}", tag("small", " – ".join(outputs))])
+        drawn.append(figures.histogram(positives, negatives, caption))
+    parts.append(tag("h3", f"Set “{embedded.name}”"))
+    swatches = [(figures.colour_swatch(page.colour(0)), "right pairs"), (figures.colour_swatch(page.colour(None)), "other pairs")]
+    parts.append(join([tag("div", drawn, class_="figures"), page.legend(swatches)]) if drawn else page.missing(
+      "No two clips of one language have two modalities in common, so there are no pairs to compare."
+    ))
+  return join(parts) if sets else page.missing("No set was evaluated, so there are no pairs to compare.")
+
+
+def _map_section(sets: Sequence[EmbeddedSet]) -> Markup:
+  parts = [page.lead(
+    "Every mark is one embedding, its shape the modality, its colour the category of the clip; hover over it to read "
+    "its caption and to see lines to the same clip in other modalities. Marks that are close are alike for the "
+    "encoders: good encoders put categories in groups and a clip's modalities side by side. The axes, and distances "
+    "between far groups, mean nothing (t-SNE; each modality is centred on its own mean first)."
+  )]
+  for embedded in sets:
+    shades = {label: page.colour(i) for i, (label, _) in enumerate(_common_labels(embedded))}
+    maps = [_map(embedded, space, shades) for space in common_spaces(embedded)]
+    maps = [drawn for drawn in maps if drawn]
+    parts.append(tag("h3", f"Set “{embedded.name}”"))
+    if not maps:
+      parts.append(page.missing(f"The set “{embedded.name}” has fewer than two embeddings in a space, so no map."))
+      continue
+    shapes = [(figures.mark_swatch(name), name) for name in MODALITIES if np.any(embedded.present.get(name, False))]
+    others = [(figures.colour_swatch(page.colour(None)), "other categories" if shades else "no category")]
+    colours = [(figures.colour_swatch(shade), page.shorten(label, 40)) for label, shade in shades.items()]
+    others = others if len(set(embedded.labels)) > len(shades) else []
+    parts.append(tag("div", maps, tag("div", page.legend(shapes), page.legend([*colours, *others])), class_="maps"))
+  return join(parts) if sets else page.missing("No set was evaluated, so there is nothing to draw.")
+
+
+def _map(embedded: EmbeddedSet, space: Mapping[str, str], shades: Mapping[str, str]) -> Markup | None:
+  """The map of one common space, {output: modality}."""
+  places, owners = [], []
+  clips = _sample(len(embedded), _MAP_CLIPS)
+  for output, modality in space.items():
+    unit = retrieval.unit_rows(np.asarray(embedded.embeddings[output])[clips])
+    there = np.asarray(embedded.present.get(modality, np.zeros(len(embedded))), bool)[clips]
+    there &= np.isfinite(unit).all(axis=1)
+    if there.any():
+      places.append(unit[there] - unit[there].mean(axis=0))  # Else the first thing to see is the gap between modalities.
+      owners += [(int(clip), modality) for clip in clips[there]]
+  if len(owners) < 2:
+    return None
+  marks = []
+  for (clip, modality), (x, y) in zip(owners, projection.tsne(np.concatenate(places))):
+    words = [modality, embedded.languages[clip], page.shorten(embedded.captions[clip], 80), embedded.labels[clip]]
+    shade = shades.get(embedded.labels[clip], page.colour(None))
+    marks.append(figures.Mark(clip, x, y, modality, shade, " · ".join(word for word in words if word)))
+  return figures.embedding_map(marks, join([tag("b", " – ".join(space.values())), tag("small", " – ".join(space))]))
+
+
+def common_spaces(embedded: EmbeddedSet) -> list[dict[str, str]]:
+  """The outputs that are compared with each other, directly or by way of a third: one {output: modality} each."""
+  spaces: list[dict[str, str]] = []
+  for modalities, outputs in embedded.spaces.items():
+    joined, apart = dict(zip(outputs, modalities)), []
+    for space in spaces:
+      if space.keys() & joined.keys():
+        joined = space | joined
+      else:
+        apart.append(space)
+    spaces = [*apart, joined]
+  return spaces
+
+
+def _common_labels(embedded: EmbeddedSet) -> list[tuple[str, int]]:
+  """The most frequent labels, as many as there are colours; equal counts in alphabetical order."""
+  counts = Counter(label for label in embedded.labels if label)
+  return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: page.COLOURS]
+
+
+def _sample(count: int, limit: int) -> np.ndarray:
+  """Up to `limit` of `count` rows, always the same ones, ascending."""
+  return np.sort(np.random.default_rng(0).permutation(count)[:limit])

@@ -1,0 +1,103 @@
+"""The T5-style text encoder of VATT.
+
+Source: google-research/vatt, modeling/backbones/text/t5.py. It differs from the encoder for video and sound: no biases,
+scores not scaled, one relative position bias shared by all layers, RMS norm before attention and at the end but a full
+LayerNorm before the MLP, and from T5 itself: exact GELU, largest distance 64 (T5: ReLU, RMS norm everywhere, 128).
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vatt_jax.models import transformer
+
+
+class T5Layer(nn.Module):
+  """One pre-norm layer without biases."""
+
+  heads: int
+  feed_forward: int
+  head_width: int
+  dropout: float
+
+  @nn.compact
+  def __call__(self, x, bias, train: bool):
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    y = nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name="attention_norm")(x)
+    attention = transformer.Attention(
+        self.heads, self.head_width, self.dropout, use_bias=False, scaled=False, name="attention"
+    )
+    x = x + drop(attention(y, bias, train))
+    y = transformer.layer_norm("feed_forward_norm")(x)
+    y = drop(transformer.gelu(transformer.dense(self.feed_forward, "feed_forward_in", use_bias=False)(y)))
+    return x + drop(transformer.dense(x.shape[-1], "feed_forward_out", use_bias=False)(y))
+
+
+class T5Encoder(nn.Module):
+  """Text encoder with relative positions.
+
+  Attributes:
+    layers, feed_forward, heads, head_width, dropout: as in `transformer.Encoder`.
+    buckets, max_distance: of the relative position bias.
+  """
+
+  layers: int
+  feed_forward: int
+  heads: int
+  head_width: int = 64
+  dropout: float = 0.1
+  buckets: int = 32
+  max_distance: int = 64
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+    """x float (B, L, D), mask bool (B, L) -> (B, L, D)."""
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    table = self.param("relative_bias", _uniform, (self.buckets, self.heads))
+    bias_LMA = table[relative_buckets(x.shape[1], self.buckets, self.max_distance)]
+    bias = bias_LMA.transpose(2, 0, 1)[None] + transformer.padding_bias(mask)
+    x = drop(x)
+    for i in range(self.layers):
+      x = T5Layer(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
+    return drop(nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name="final_norm")(x))
+
+
+def _uniform(key, shape, dtype=jnp.float32):
+  """The initialisation of Keras embeddings: uniform in [-0.05, 0.05]."""
+  return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
+
+
+def relative_buckets(length: int, buckets: int = 32, max_distance: int = 64) -> np.ndarray:
+  """T5's bidirectional buckets: int (length, length), entry [i, j] is the bucket of the distance j - i.
+
+  Half of the buckets are for keys to the right; half of each half is for single distances, the rest grow
+  logarithmically up to `max_distance`.
+  """
+  distance = np.arange(length)[None, :] - np.arange(length)[:, None]
+  half, exact = buckets // 2, buckets // 4
+  far = np.maximum(np.abs(distance), 1)
+  logarithmic = exact + (np.log(far / exact) / np.log(max_distance / exact) * (half - exact)).astype(int)
+  bucket = np.where(np.abs(distance) < exact, np.abs(distance), np.minimum(logarithmic, half - 1))
+  return np.where(distance > 0, half, 0) + bucket
+
+
+class WordEmbedding(nn.Module):
+  """A table of word vectors, trained or frozen.
+
+  A frozen table lives in the collection `frozen`, outside `params`: no gradient, no optimizer state.
+  """
+
+  vocabulary_size: int
+  width: int
+  trainable: bool
+
+  @nn.compact
+  def __call__(self, ids: jax.Array) -> jax.Array:
+    """ids int32 (...,) -> float32 (..., width)."""
+    shape = (self.vocabulary_size, self.width)
+    if self.trainable:
+      table = self.param("embedding", _uniform, shape)
+    else:
+      table = self.variable("frozen", "embedding", lambda: _uniform(self.make_rng("params"), shape)).value
+    return table[ids]

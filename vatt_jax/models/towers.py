@@ -1,0 +1,160 @@
+"""Towers: patches or words in, one pooled vector out. One class for video, sound and spectrograms, one for text.
+
+Source: VATT sections 3.1 to 3.3; google-research/vatt, modeling/backbones. The encoder is a field: modality-specific
+models give each tower its own, modality-agnostic ones give all towers the same instance.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vatt_jax.models import transformer
+from vatt_jax.models.text import WordEmbedding
+
+
+def to_unit_range(patches: jax.Array) -> jax.Array:
+  """uint8 pixels or int16 samples as float32 in [-1, 1]; float32 passes."""
+  if patches.dtype == jnp.uint8:
+    return patches.astype(jnp.float32) / 127.5 - 1.0
+  if patches.dtype == jnp.int16:
+    return patches.astype(jnp.float32) / 32768.0
+  return patches.astype(jnp.float32)
+
+
+class PositionEmbedding(nn.Module):
+  """LayerNorm of the sum of one table per axis (added to tokens by the caller).
+
+  Attributes:
+    grid: how many patches there are on each axis, (T/t, H/h, W/w) for video, (S/P,) for a waveform.
+    width: D.
+  """
+
+  grid: tuple[int, ...]
+  width: int
+
+  @nn.compact
+  def __call__(self, positions: jax.Array) -> jax.Array:
+    """positions int32 (B, N), flat indices in the grid -> float32 (B, N, D)."""
+    total = 0.0
+    for axis, length in enumerate(self.grid):
+      stride = int(np.prod(self.grid[axis + 1 :], dtype=int))
+      table = self.param(f"axis_{axis}", _truncated_normal, (length, self.width))
+      total = total + table[positions // stride % length]
+    return transformer.layer_norm("norm")(total)
+
+
+class PatchTower(nn.Module):
+  """A set of patches -> tokens -> encoder -> the pooled aggregation token.
+
+  Attributes:
+    encoder: called as encoder(tokens, mask, train=...).
+    grid, width: of the position tables.
+    dropout: on tokens after positions were added.
+    post_width: None (modality-specific) or the width of the GELU projection after the encoder; with it goes a GELU
+      projection before the positions (both in modality-agnostic models).
+    input_scale: what [-1, 1] values are multiplied with; 1 in VATT.
+    projection_init: initialiser of the patch projection.
+  """
+
+  encoder: nn.Module
+  grid: tuple[int, ...]
+  width: int
+  dropout: float = 0.1
+  post_width: int | None = None
+  input_scale: float = 1.0
+  projection_init: nn.initializers.Initializer = transformer.glorot_uniform
+
+  @nn.compact
+  def __call__(self, patches: jax.Array, positions: jax.Array, *, train: bool) -> jax.Array:
+    """patches (B, N, P) uint8, int16 or float32; positions int32 (B, N) -> pooled float32 (B, D or post_width)."""
+    x = to_unit_range(patches) * self.input_scale
+    x = nn.Dense(self.width, kernel_init=self.projection_init, name="patch_projection")(x)
+    if self.post_width:
+      x = transformer.gelu(transformer.dense(self.width, "pre_projection")(x))
+    x = x + PositionEmbedding(self.grid, self.width, name="positions")(positions)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = prepend_aggregation(self, x)
+    x = self.encoder(x, None, train=train)[:, 0]
+    if self.post_width:
+      x = transformer.gelu(transformer.dense(self.post_width, "post_projection")(x))
+    return x
+
+
+class SpecificTextTower(nn.Module):
+  """Words -> vectors -> T5-style encoder -> pooled. The aggregation token joins before the projection to D."""
+
+  encoder: nn.Module
+  vocabulary_size: int
+  width: int
+  word_width: int = 300
+  trainable_words: bool = False
+
+  @nn.compact
+  def __call__(self, ids: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+    """ids int32 (B, L), mask bool (B, L) -> pooled float32 (B, D)."""
+    x = WordEmbedding(self.vocabulary_size, self.word_width, self.trainable_words, name="words")(ids)
+    x = prepend_aggregation(self, x)
+    x = transformer.gelu(transformer.dense(self.width, "pre_projection", use_bias=False)(x))
+    return self.encoder(x, _with_aggregation(mask), train=train)[:, 0]
+
+
+class AgnosticTextTower(nn.Module):
+  """Words -> vectors -> projection -> absolute positions -> the encoder that all modalities share -> pooled."""
+
+  encoder: nn.Module
+  vocabulary_size: int
+  width: int
+  post_width: int
+  max_length: int
+  word_width: int = 300
+  trainable_words: bool = False
+  dropout: float = 0.1
+
+  @nn.compact
+  def __call__(self, ids: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+    """ids int32 (B, L), mask bool (B, L) -> pooled float32 (B, post_width)."""
+    x = WordEmbedding(self.vocabulary_size, self.word_width, self.trainable_words, name="words")(ids)
+    x = transformer.gelu(transformer.dense(self.width, "pre_projection")(x))
+    positions = jnp.broadcast_to(jnp.arange(ids.shape[1], dtype=jnp.int32), ids.shape)
+    x = x + PositionEmbedding((self.max_length,), self.width, name="positions")(positions)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = self.encoder(prepend_aggregation(self, x), _with_aggregation(mask), train=train)[:, 0]
+    return transformer.gelu(transformer.dense(self.post_width, "post_projection")(x))
+
+
+def prepend_aggregation(module: nn.Module, x: jax.Array) -> jax.Array:
+  """x (B, N, D) -> (B, N + 1, D): the learned token, without position and without dropout, comes first."""
+  token = module.param("aggregation", _truncated_normal, (x.shape[-1],))
+  return jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, x.shape[-1])), x], axis=1)
+
+
+def _with_aggregation(mask: jax.Array) -> jax.Array:
+  return jnp.concatenate([jnp.ones_like(mask[:, :1]), mask], axis=1)
+
+
+def _truncated_normal(key, shape, dtype=jnp.float32):
+  """Truncated normal with the standard deviation D^-0.5 of position tables and aggregation tokens."""
+  return nn.initializers.truncated_normal(shape[-1] ** -0.5)(key, shape, dtype)
+
+
+def gabor_init(sample_rate_hz: int) -> nn.initializers.Initializer:
+  """An initialiser for waveform projections: windowed cosines on a mel scale, in two phases, then trained.
+
+  A named option of our own (`model.audio.projection_init = "gabor"`); VATT starts from glorot uniform.
+  """
+
+  def init(key, shape, dtype=jnp.float32):
+    patch, width = shape
+    mel = lambda hz: 2595 * np.log10(1 + hz / 700)
+    top = 0.45 * sample_rate_hz
+    hz = 700 * (10 ** (np.linspace(mel(sample_rate_hz / patch), mel(top), (width + 1) // 2) / 2595) - 1)
+    time = (np.arange(patch) - (patch - 1) / 2) / sample_rate_hz
+    phase = np.stack([np.cos, np.sin], axis=0)
+    waves = np.concatenate([wave(2 * np.pi * hz[:, None] * time) for wave in phase])[:width]
+    waves = waves * np.hanning(patch + 2)[1:-1]
+    kernel = (waves / np.linalg.norm(waves, axis=1, keepdims=True)).T
+    sign = jax.random.rademacher(key, (1, width), dtype)
+    return jnp.asarray(kernel, dtype) * sign
+
+  return init

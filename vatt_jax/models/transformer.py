@@ -1,0 +1,113 @@
+"""The pre-norm Transformer encoder of VATT, for video, sound and, modality-agnostic, for text too.
+
+Source: VATT section 3.1.4 and google-research/vatt, modeling/common/transformers.py. Exact GELU, biases everywhere,
+LayerNorm eps 1e-6, dropout on the attention weights, on both residual branches, inside the MLP and at the end.
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+LAYER_NORM_EPSILON = 1e-6
+MASKED = -1e9  # added to the scores of padded keys; large, finite, so that a row without keys stays finite
+
+glorot_uniform = nn.initializers.xavier_uniform()
+
+
+def dense(features: int, name: str | None = None, use_bias: bool = True) -> nn.Dense:
+  """A linear layer with the initialisation of the official code: glorot uniform, zero bias."""
+  return nn.Dense(features, use_bias=use_bias, kernel_init=glorot_uniform, name=name)
+
+
+def layer_norm(name: str | None = None) -> nn.LayerNorm:
+  return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+  """GELU in its exact (erf) form; Flax's default is the tanh approximation."""
+  return nn.gelu(x, approximate=False)
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention.
+
+  Attributes:
+    heads: A.
+    head_width: width of one head; 64 in every published size.
+    dropout: rate on the attention weights, drawn for every head and pair.
+    use_bias: whether the four projections have biases (T5: no).
+    scaled: whether scores are divided by sqrt(head_width) (T5: no).
+  """
+
+  heads: int
+  head_width: int = 64
+  dropout: float = 0.1
+  use_bias: bool = True
+  scaled: bool = True
+
+  @nn.compact
+  def __call__(self, x_BND: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
+    """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N)."""
+    width = x_BND.shape[-1]
+
+    def project(name):
+      flat = dense(self.heads * self.head_width, name, self.use_bias)(x_BND)
+      return flat.reshape(*flat.shape[:-1], self.heads, self.head_width)
+
+    q_BNAK, k_BNAK, v_BNAK = project("query"), project("key"), project("value")
+    if self.scaled:
+      q_BNAK = q_BNAK * self.head_width**-0.5
+    scores_BANM = jnp.einsum("bnak,bmak->banm", q_BNAK, k_BNAK)
+    if bias is not None:
+      scores_BANM = scores_BANM + bias
+    weights_BANM = nn.softmax(scores_BANM)
+    weights_BANM = nn.Dropout(self.dropout)(weights_BANM, deterministic=not train)
+    mixed_BNAK = jnp.einsum("banm,bmak->bnak", weights_BANM, v_BNAK)
+    return dense(width, "out", self.use_bias)(mixed_BNAK.reshape(*x_BND.shape[:-1], -1))
+
+
+class Layer(nn.Module):
+  """One pre-norm layer: attention and MLP, each on its own residual branch."""
+
+  heads: int
+  feed_forward: int
+  head_width: int = 64
+  dropout: float = 0.1
+
+  @nn.compact
+  def __call__(self, x: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    y = layer_norm("attention_norm")(x)
+    x = x + drop(Attention(self.heads, self.head_width, self.dropout, name="attention")(y, bias, train))
+    y = layer_norm("feed_forward_norm")(x)
+    y = drop(gelu(dense(self.feed_forward, "feed_forward_in")(y)))
+    return x + drop(dense(x.shape[-1], "feed_forward_out")(y))
+
+
+class Encoder(nn.Module):
+  """A stack of layers, a final LayerNorm and dropout.
+
+  Attributes:
+    layers, feed_forward, heads, head_width: as in `models.sizes`.
+    dropout: one rate for every dropout of the encoder.
+  """
+
+  layers: int
+  feed_forward: int
+  heads: int
+  head_width: int = 64
+  dropout: float = 0.1
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array | None = None, *, train: bool) -> jax.Array:
+    """x float (B, N, D), mask bool (B, N), false where a token is padding -> (B, N, D)."""
+    bias = None if mask is None else padding_bias(mask)
+    for i in range(self.layers):
+      x = Layer(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
+    x = layer_norm("final_norm")(x)
+    return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+def padding_bias(mask: jax.Array) -> jax.Array:
+  """mask bool (B, N) -> float32 (B, 1, 1, N), added to the scores."""
+  return jnp.where(mask, 0.0, MASKED).astype(jnp.float32)[:, None, None, :]

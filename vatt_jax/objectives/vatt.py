@@ -1,0 +1,119 @@
+"""The VATT objective: contrastive losses between pairs of modalities in common spaces."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vatt_jax.losses.nce import LOSSES
+from vatt_jax.models.vatt import Vatt
+
+# pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
+PAIRS = {
+    "video_audio": ("video/va", "audio/va"),
+    "video_text": ("video/vt", "text/vt"),
+    "audio_text": ("audio/at", "text/at"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class VattObjective:
+  """NCE and MIL-NCE over pairs of modalities (VATT section 3.4).
+
+  Attributes:
+    model: the towers and heads.
+    pairs: pair name -> weight; 0 leaves the pair out. VATT: video_audio 1, video_text 1.
+    loss: "asymmetric" (behind the published weights) or "symmetric".
+    temperature: 0.07 in VATT.
+    reduction: "mean" divides the weighted sum by the sum of the weights (official code), "sum" does not (paper).
+  """
+
+  model: Vatt
+  pairs: dict[str, float]
+  loss_name: str = "asymmetric"
+  temperature: float = 0.07
+  reduction: str = "mean"
+
+  batch_keys = tuple(
+      f"{modality}/{part}"
+      for modality, parts in {
+          "video": ("patches", "positions", "present"),
+          "audio": ("patches", "positions", "present"),
+          "text": ("ids", "mask", "present"),
+      }.items()
+      for part in parts
+  )
+  partition_rules = ((".*", ()),)  # every parameter on every device
+
+  def __post_init__(self):
+    if unknown := set(self.pairs) - set(PAIRS):
+      raise ValueError(f"pairs {sorted(unknown)} are not among {', '.join(PAIRS)}")
+    if self.loss_name not in LOSSES:
+      raise ValueError(f"loss {self.loss_name!r} is not one of {', '.join(LOSSES)}")
+    if self.reduction not in ("mean", "sum"):
+      raise ValueError(f"reduction {self.reduction!r} is not one of mean, sum")
+    if sum(self.pairs.values()) <= 0:
+      raise ValueError("at least one pair needs a positive weight")
+
+  @property
+  def spaces(self) -> dict[tuple[str, str], tuple[str, str]]:
+    """Where each pair of modalities meets; sound reaches text through video unless that pair was trained."""
+    text_audio = PAIRS["audio_text"] if self.model.audio_text else ("audio/vt", "text/vt")
+    return {("video", "audio"): PAIRS["video_audio"], ("video", "text"): PAIRS["video_text"], ("audio", "text"): text_audio}
+
+  def init(self, rng: jax.Array, batch: dict[str, jax.Array]) -> dict:
+    """Variables for batches with these shapes."""
+    return self.model.init({"params": rng, "dropout": rng}, batch, train=True)
+
+  def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
+    """Scalar loss, metrics and the new model state. The batch is the global one: all its clips are negatives."""
+    out, model_state = self.model.apply(
+        variables, batch, train=train, rngs={"dropout": rng}, mutable=["batch_stats"] if train else []
+    )
+    metrics, total = {}, 0.0
+    for pair, weight in self.pairs.items():
+      if weight:
+        first, second = PAIRS[pair]
+        a, b = (name.split("/")[0] for name in (first, second))
+        candidates = out[second] if b == "text" else out[second][:, None, :]
+        value = LOSSES[self.loss_name](
+            out[first], candidates, batch[f"{b}/present"], temperature=self.temperature,
+            video_present=batch[f"{a}/present"],
+        )  # fmt: skip
+        metrics[f"loss/{pair}"] = value
+        total += weight * value
+    if self.reduction == "mean":
+      total /= sum(self.pairs.values())
+    metrics["loss"] = total
+    metrics["loss/log_batch_size"] = jnp.log(jnp.float32(batch["text/ids"].shape[0]))
+    metrics["data/duplicate_captions"] = duplicate_share(batch["text/ids"][:, 0], batch["text/present"])
+    return total, metrics, {**{k: v for k, v in variables.items() if k != "params"}, **model_state}
+
+  def encode(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
+    """Everything the model says about a batch, in inference mode; see `models.vatt.Vatt`."""
+    return self.model.apply(variables, batch, train=False)
+
+
+def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
+  """The fraction of captions (B, L) that another clip of the batch has too: negatives that are none."""
+  powers = np.cumprod(np.full(ids.shape[1], 0x01000193, np.uint32), dtype=np.uint32)
+  hashes = jnp.sum(ids.astype(jnp.uint32) * powers, axis=1, dtype=jnp.uint32)
+  same = (hashes[:, None] == hashes[None, :]) & present[:, None] & present[None, :]
+  return jnp.mean((jnp.sum(same, axis=1) > 1).astype(jnp.float32))
+
+
+def from_config(config, options, vocabulary_size: int) -> VattObjective:
+  """Builds the model from `config.model` and the input options, so that grids and lengths cannot disagree."""
+  pairs = dict(config.objective.pairs)
+  fields = {
+      **config.model.to_dict(),
+      "video_grid": options.video.grid,
+      "audio_grid": options.audio.grid,
+      "sample_rate_hz": options.audio.sample_rate_hz,
+      "text_length": options.text.length,
+      "vocabulary_size": max(vocabulary_size, 2),
+      "audio_text": pairs.get("audio_text", 0) > 0,
+  }
+  objective = config.objective
+  return VattObjective(Vatt(**fields), pairs, objective.loss, objective.temperature, objective.reduction)

@@ -1,0 +1,205 @@
+"""What to cut out of a media file, and the cutting: `Request`s and a file become clips."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import hashlib
+import math
+
+import numpy as np
+
+from vatt_jax.preparation import media as media_lib
+from vatt_jax.preparation.captions import Cue, parse_seconds
+from vatt_jax.preparation.clips import Caption, Clip
+from vatt_jax.preparation.digests import Digests
+from vatt_jax.preparation.splits import ALIASES
+from vatt_jax.preparation.units import Decoded, Options, Problem
+
+FORMAT = 1  # Raised when the same input gives other clips than before, so that no cached ones are used.
+FIELDS = ("caption", "captions", "start", "end", "label", "language", "split")
+NEIGHBOURS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """One clip, or where `start` or `end` is open, windows of `Options.clip_seconds`.
+
+  Attributes:
+    start, end: seconds from time 0 of the file, or None.
+    captions: of the clip as a whole (of each window).
+    neighbours: what is said before and after, in seconds from time 0 of the file.
+    label, language, split: as in `Clip`.
+  """
+
+  start: float | None = None
+  end: float | None = None
+  captions: tuple[str, ...] = ()
+  neighbours: tuple[Cue, ...] = ()
+  label: str = ""
+  language: str = ""
+  split: str = ""
+
+  @property
+  def is_one_clip(self) -> bool:
+    return self.start is not None and self.end is not None
+
+
+def parse(fields: Mapping[str, object]) -> Request:
+  """A request from a manifest's row or a JSON sidecar; keys other than `FIELDS` are not looked at.
+
+  Raises:
+    ValueError: a time or split that means nothing, with a sentence that says which.
+  """
+  given = {name: fields[name] for name in FIELDS if fields.get(name) not in (None, "", [])}
+  times = {}
+  for name in ("start", "end"):
+    try:
+      times[name] = parse_seconds(given[name]) if name in given else None
+    except ValueError:
+      raise ValueError(f"{name} {given[name]!r} is not a time (seconds or H:MM:SS)") from None
+  if None not in times.values() and times["end"] <= times["start"]:
+    raise ValueError(f"end {times['end']:g} is not after start {times['start']:g}")
+  split = ALIASES.get(str(given.get("split", "")).strip().lower(), "")
+  if "split" in given and not split:
+    raise ValueError(f"split {given['split']!r} is not train, validation or test")
+  captions = [
+      " ".join(str(text).split())
+      for name in ("caption", "captions")
+      for text in (given.get(name, []) if isinstance(given.get(name, []), list) else [given[name]])
+  ]
+  return Request(
+      **times,
+      captions=tuple(dict.fromkeys(caption for caption in captions if caption)),
+      label=str(given.get("label", "")).strip(),
+      language=str(given.get("language", "")).strip(),
+      split=split,
+  )
+
+
+def of_cues(cues: Sequence[Cue], like: Request) -> list[Request]:
+  """One request for every cue (by start time), with the cues nearest in time as neighbours and the rest from `like`."""
+  centre = lambda cue: (cue.start + cue.end) / 2
+  requests = []
+  for i, cue in enumerate(cues):
+    around = [*cues[max(0, i - NEIGHBOURS) : i], *cues[i + 1 : i + 1 + NEIGHBOURS]]
+    nearest = sorted(around, key=lambda other, cue=cue: abs(centre(other) - centre(cue)))[:NEIGHBOURS]
+    requests.append(
+        dataclasses.replace(like, start=cue.start, end=cue.end, captions=(cue.text,), neighbours=tuple(nearest))
+    )
+  return requests
+
+
+def windows(start: float, end: float, length: float) -> Iterator[tuple[float, float]]:
+  """Windows of `length` from `start` without overlap; a tail of at least half is kept, and so is all of a short file."""
+  whole = math.floor((end - start) / length + 1e-3)
+  tail_start = start + whole * length
+  for i in range(whole):
+    yield start + i * length, start + (i + 1) * length
+  if end - tail_start >= length / 2 or (whole == 0 and end > start):
+    yield tail_start, end
+
+
+@dataclasses.dataclass
+class MediaUnit:
+  """A video, a sound file, or a pair, and what to cut out of it.
+
+  Attributes:
+    name: path of the video, or of the sound, relative to the source.
+    video, audio: local paths or None; one of them is given.
+    audio_replaces: `audio` is heard instead of the video's own sound, not only where the video has none.
+    requests: what to cut.
+    options: how.
+    digests: reads the files' contents for `identity`.
+  """
+
+  name: str
+  video: str | None
+  audio: str | None
+  audio_replaces: bool
+  requests: Sequence[Request]
+  options: Options
+  digests: Digests = dataclasses.field(default_factory=Digests, repr=False)
+
+  def identity(self) -> str:
+    files = [path and self.digests.of(path) for path in (self.video, self.audio)]
+    everything = (FORMAT, files, self.name, self.audio_replaces, self.requests, self.options)
+    return hashlib.sha256(repr(everything).encode("utf-8", "backslashreplace")).hexdigest()
+
+  def decode(self) -> Decoded:
+    decoded = Decoded()
+    media = self._read(decoded)
+    if media is None:
+      return decoded
+    lost, keys = 0, set()
+    for request in self.requests:
+      start, end = request.start or 0.0, media.end if request.end is None else request.end
+      spans = [(start, end)] if request.is_one_clip else windows(start, min(end, media.end), self.options.clip_seconds)
+      for start, end in spans:
+        if clip := _cut(media, request, start, end, self.name, keys):
+          decoded.clips.append(clip)
+        else:
+          lost += request.is_one_clip
+    if not decoded.clips:
+      decoded.rejected.append(Problem(self.name, f"no clip of it has picture or sound (it ends at {media.end:.2f} s)"))
+    elif lost:
+      reason = f"{lost} of {len(self.requests)} clips lie where it has neither picture nor sound"
+      decoded.warnings.append(Problem(self.name, f"{reason} (it ends at {media.end:.2f} s)"))
+    return decoded
+
+  def _read(self, decoded: Decoded) -> media_lib.Media | None:
+    """Picture and sound together; problems go to `decoded`, None where nothing is left."""
+    intervals = None
+    if all(request.is_one_clip for request in self.requests):
+      intervals = [(request.start, request.end) for request in self.requests]
+
+    def read(path, **what):
+      name = self.name if path == self.video or not self.video else f"{self.name} (sound: {path})"
+      try:
+        media = media_lib.read(path, self.options, intervals=intervals, **what)
+      except media_lib.Unreadable as error:
+        decoded.rejected.append(Problem(name, str(error)))
+        return None
+      decoded.warnings += [Problem(name, warning) for warning in media.warnings]
+      return media
+
+    both = self.video and self.audio
+    media = read(self.video, sound=not (both and self.audio_replaces)) if self.video else None
+    if self.audio and media and media.sound:
+      decoded.warnings.append(Problem(self.name, "it has sound of its own, so the sound file beside it is not used"))
+    elif self.audio:
+      sound = read(self.audio, picture=False)
+      if media and sound:
+        media.sound = sound.sound
+      media = media or sound
+    return media
+
+
+def _cut(media: media_lib.Media, request: Request, start: float, end: float, name: str, keys: set[str]) -> Clip | None:
+  """The clip [start, end) of a file; None where there is nothing to see or hear. Its key is added to `keys`."""
+  timestamps, frames = media.pictures_between(start, end)
+  sound_start, samples = media.sound_between(start, end)
+  if not np.any(samples):  # Digital silence is no sound.
+    sound_start, samples = 0.0, samples[:0]
+  if not frames and not len(samples):
+    return None
+  key = base = f"{name}#{start:.3f}-{end:.3f}"
+  count = 1
+  while key in keys:  # The same stretch again, with other captions.
+    count += 1
+    key = f"{base}~{count}"
+  keys.add(key)
+  captions = [Caption(text, 0.0, end - start) for text in request.captions]
+  captions += [Caption(cue.text, cue.start - start, cue.end - start) for cue in request.neighbours]
+  return Clip(
+      key=key,
+      split=request.split,
+      frames=tuple(frames),
+      timestamps=tuple(timestamps),
+      samples=samples,
+      sample_rate_hz=media.sample_rate_hz,
+      audio_start_seconds=sound_start,
+      captions=tuple(captions),
+      language=request.language,
+      label=request.label,
+      source=name,
+      start=start,
+  )

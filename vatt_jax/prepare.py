@@ -1,0 +1,146 @@
+r"""Turns media into a data set of clips that `train` and `evaluate` read.
+
+  python -m vatt_jax.prepare --source=demo --output=data/demo        # a small real data set, downloaded
+  python -m vatt_jax.prepare --source=~/videos --output=data/mine    # every video and sound file below a folder
+  python -m vatt_jax.prepare --source=clips.csv --output=data/mine   # a manifest: one clip, or one file, a row
+
+FOLDER. Captions lie beside the media under the same name: talk.mp4 with talk.srt or talk.vtt (each subtitle becomes a
+clip; talk.fr.srt says that they are French), talk.txt (each line is a caption of the whole file), or talk.json
+({"caption": ..., "label": ..., "language": ..., "start": ..., "end": ..., "split": ...}, or a list of such). Without
+times a file is cut into windows of --clip_seconds. talk.wav gives its sound to a silent talk.mp4. Folders named train,
+validation and test at the top are splits; files without any caption get the name of their folder as label.
+
+MANIFEST. A .csv, .tsv or .jsonl file with the columns video, audio (a separate sound track, or sound alone), start,
+end (seconds or H:MM:SS), caption, label, language, split; paths are relative to the manifest. A row with start and end
+is one clip, rows that name the same clip give it several captions, and a row without times is cut into windows.
+
+Broken files never stop it: what can be used is used, the rest is listed in the table at the end and in
+OUTPUT/preparation.json. Stopped at any moment, the same command goes on with what is decoded; run again when all is
+done, it looks for files that are new or changed.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from vatt_jax import errors
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+_SOURCE = flags.DEFINE_string("source", None, "'demo', a folder of media, or a manifest (.csv, .tsv, .jsonl).")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the data set; made where needed.")
+_CLIP_SECONDS = flags.DEFINE_float(
+    "clip_seconds", None, "Length of the windows of files without times (10).", lower_bound=0.1
+)
+_FRAMES_PER_SECOND = flags.DEFINE_float(
+    "frames_per_second", None, "Most frames kept a second of video (10).", lower_bound=0.01, upper_bound=240
+)
+_SHORT_SIDE = flags.DEFINE_integer(
+    "short_side", None, "Frames are scaled down to this many pixels on their short side (256; demo: 128).", lower_bound=8
+)
+_SAMPLE_RATE_HZ = flags.DEFINE_integer(
+    "sample_rate_hz", None, "Sound is resampled to this rate (48000; demo: 16000).", lower_bound=1000, upper_bound=384_000
+)
+_VOCABULARY_SIZE = flags.DEFINE_integer(
+    "vocabulary_size", 0, "SentencePiece pieces; 0 chooses by the amount of text.", lower_bound=0
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers", os.cpu_count(), "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
+)
+
+DEFAULTS = {
+    "demo": {"frames_per_second": 10.0, "short_side": 128, "sample_rate_hz": 16_000},
+    "folder": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000},
+    "manifest": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000},
+}
+MANIFEST_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise errors.UserError(f"What does {argv[1]!r} mean? Options look like --source=FOLDER; --help lists them.")
+  if not _SOURCE.value or not _OUTPUT.value:
+    raise errors.UserError("Say what to prepare and where: --source=demo|FOLDER|MANIFEST --output=FOLDER.")
+  source, output = os.path.expanduser(_SOURCE.value), os.path.expanduser(_OUTPUT.value)
+  if "://" in output:
+    raise errors.UserError("ArrayRecord files are written to local or mounted folders only; copy the data set afterwards.")
+  kind = _kind(source)
+  options = _options(kind)
+  units, problems = _find(kind, source, output, options)
+  _prepare(units, problems, source if kind == "demo" else os.path.abspath(source), output, options)
+
+
+def _kind(source: str) -> str:
+  if source == "demo":
+    return "demo"
+  path = pathlib.Path(source)
+  if path.is_dir():
+    return "folder"
+  if path.is_file() and path.suffix.lower() in MANIFEST_ENDINGS:
+    return "manifest"
+  if path.exists():
+    raise errors.UserError(f"{source} is neither a folder nor a manifest ({', '.join(MANIFEST_ENDINGS)}).")
+  raise errors.UserError(f"{source} does not exist. --source takes a folder, a manifest, or the word demo.")
+
+
+def _options(kind: str) -> dict:
+  """The flags that shape the clips, with the defaults of this kind of source."""
+  given = {
+      "clip_seconds": _CLIP_SECONDS.value,
+      "frames_per_second": _FRAMES_PER_SECOND.value,
+      "short_side": _SHORT_SIDE.value,
+      "sample_rate_hz": _SAMPLE_RATE_HZ.value,
+  }
+  if kind == "demo" and given["clip_seconds"] is not None:
+    raise errors.UserError("--clip_seconds does not apply to the demo set: its clips are as long as their voices.")
+  return {name: default if given[name] is None else given[name] for name, default in DEFAULTS[kind].items()}
+
+
+def _find(kind: str, source: str, output: str, options: dict):
+  """The units of a source, and the problems met while looking for them."""
+  from vatt_jax.preparation import digests, units
+
+  if kind == "demo":
+    from vatt_jax.preparation import stamps
+
+    try:
+      return stamps.units(**options), None
+    except stamps.Unavailable as error:
+      raise errors.UserError(str(error)) from error
+  remembered = digests.Digests(os.path.join(output, ".work", "digests.jsonl"))
+  options = units.Options(**options)
+  if kind == "manifest":
+    from vatt_jax.preparation import manifest
+
+    return manifest.units(source, options, remembered)
+  from vatt_jax.preparation import folder
+
+  return folder.units(source, options, remembered, skip=output)
+
+
+def _prepare(units, problems, source: str, output: str, options: dict) -> None:
+  from etils import epath
+
+  from vatt_jax.preparation import dataset, summary
+
+  try:
+    outcome = dataset.prepare(
+        units,
+        output,
+        source=source,
+        options={**options, "vocabulary_size": _VOCABULARY_SIZE.value},
+        problems=problems,
+        workers=_WORKERS.value,
+    )
+  except KeyboardInterrupt:
+    print("\nStopped. What is decoded is kept; the same command goes on from there.", file=sys.stderr)
+    sys.exit(130)
+  print(summary.table(outcome.preparation, epath.Path(output)))
+  state = "is complete and nothing has changed" if outcome.unchanged else "is ready"
+  print(f"\n{output} {state}: {outcome.preparation['accepted']:,} clips.")
+
+
+if __name__ == "__main__":
+  errors.run(main)

@@ -1,0 +1,193 @@
+"""Pretrains or fine-tunes: any objective, on any mesh, from a prepared data set.
+
+  python -m vatt_jax.prepare --source=demo --output=data/demo
+  python -m vatt_jax.train --config=configs/pretrain/vatt_demo.py --config.data.directory=data/demo --workdir=runs/first
+
+Run the same command again and it goes on where it stopped. Any field of the config is set with --config.NAME=VALUE.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import signal  # noqa: E402
+import time  # noqa: E402
+
+from absl import flags  # noqa: E402
+from etils import epath  # noqa: E402
+import jax  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from vatt_jax import errors, jobs  # noqa: E402
+from vatt_jax.data import order as order_lib, pipeline, records as records_lib  # noqa: E402
+from vatt_jax.training import checkpoints, mesh as mesh_lib, optimizers, sharding, workdir as workdir_lib  # noqa: E402
+from vatt_jax.training.progress import Progress  # noqa: E402
+from vatt_jax.training.state import fingerprint, init_state  # noqa: E402
+from vatt_jax.training.step import make_step  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.")
+
+MAX_SKIPPED = 20  # updates in a row that were not finite
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise errors.UserError(f"unexpected arguments {' '.join(argv[1:])}; flags begin with --.")
+  if not _CONFIG.value or not _WORKDIR.value:
+    raise errors.UserError("--config=FILE and --workdir=DIR are needed, such as --config=configs/pretrain/vatt_demo.py.")
+  train(_CONFIG.value, _WORKDIR.value)
+
+
+def train(config, workdir: str) -> None:
+  """Runs `config` in `workdir` to its end, or until SIGTERM or SIGINT asks it to save and stop."""
+  # ---- Set-up: whose workdir it is, and whether this config goes on with it.
+  tf.config.set_visible_devices([], "GPU")
+  stop = _watch_signals()
+  epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+  lock = workdir_lib.Lock(workdir) if workdir_lib.is_local(workdir) else None
+  for warning in workdir_lib.check_config(workdir, config.to_dict()):
+    _say(f"warning: {warning}")
+  jobs.compilation_cache()
+  results = epath.Path(workdir) / "results.json"
+
+  # ---- Mesh: which device holds which rows.
+  mesh = mesh_lib.make_mesh(config.mesh)
+  mesh_lib.check_batch_size(config.batch_size, mesh)
+
+  # ---- Data: batch k is a function of k.
+  inputs = jobs.open_inputs(config, workdir)
+  jobs.keep_tokenizer(inputs, workdir)
+  records, order = _training_data(config, inputs.directory)
+  _say(f"data: {len(records):,} training clips in {inputs.directory}, {len(order.groups)} group(s)")
+
+  # ---- Objective, optimizer, and the shapes of everything, before any array exists.
+  objective = jobs.build_objective(config, inputs)
+  optimizer, schedule = optimizers.from_config(config.optimizer, config.total_steps)
+  stream = lambda first: pipeline.training_batches(
+      records, order, inputs.options, inputs.tokenizer, start_step=first, end_step=config.total_steps,
+      host=jax.process_index(), hosts=jax.process_count(), threads=config.data.threads or None, on_broken=broken.add,
+  )  # fmt: skip
+  broken = _Broken()
+  example = next(iter(stream(0)))
+  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), example)
+  placed = sharding.shardings(jax.eval_shape(init), objective.partition_rules, mesh)
+
+  # ---- State: from the own workdir, else from config.init_from, else from scratch.
+  store = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
+  shapes = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), jax.eval_shape(init), placed)
+  state = store.restore_newest(shapes, lambda line: _say(f"warning: {line}"))
+  if state is None:
+    state = jax.jit(init, out_shardings=placed)()
+    if config.init_from:
+      state = jobs.load_parameters(state, config.init_from)
+  first = int(state.step)
+  _say(sharding.parameter_table(state.params, placed.params))
+  _say(f"step {first} of {config.total_steps}" + (" (resumed)" if first else ""))
+
+  # ---- Step.
+  step_function = jax.jit(
+      make_step(objective, optimizer, config.seed), donate_argnums=0,
+      in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
+  )  # fmt: skip
+  evaluation = jobs.Evaluation(config, objective, inputs, mesh)
+  manifest = {"config": config.to_dict(), "versions": jobs.versions(), "parameters": jobs.describe(state.params)}
+
+  # ---- Loop. The metrics of a step are read after the next one was dispatched, so the device never waits for the host.
+  log = workdir_lib.MetricsLog(workdir, first)
+  progress = Progress(first, config.total_steps, config.batch_size)
+  broken.say = progress.say
+  pending = None
+
+  def flush():
+    if pending:
+      _write(*pending, log, progress, schedule, broken)
+
+  batches = iter(stream(first))
+  for k in range(first + 1, config.total_steps + 1):
+    began = time.monotonic()
+    batch = mesh_lib.to_devices(next(batches), mesh)
+    progress.waited(time.monotonic() - began)
+    state, metrics = step_function(state, batch)
+    progress.step()
+    flush()
+    pending = (k, metrics) if k % config.log_every_steps == 0 or k == config.total_steps else None
+    last = k == config.total_steps
+    if k % config.checkpoint_every_steps == 0 or last or stop:
+      store.save(k, state, {"step": k, **manifest})
+    if stop and not last:
+      flush()
+      store.wait()
+      _say(f"stopped by {stop[0]} after step {k}: saved; the same command goes on from here.")
+      return
+    if k % config.evaluate_every_steps == 0 and not last:
+      flush()
+      pending = None
+      log.write(k, evaluation.run("every", jobs.variables(state)))
+      progress.pause()
+  flush()
+  progress.close()
+  store.wait()
+  store.close()
+
+  # ---- The end: final evaluation, results, report. A finished run only does this again.
+  if not results.exists() or first < config.total_steps:
+    found = evaluation.run(None, jobs.variables(state))
+    log.write(config.total_steps, found)
+    last_row = {k: v for row in workdir_lib.read_metrics(workdir) for k, v in row.items() if not k.startswith("eval/")}
+    final = {**last_row, **found, "params/fingerprint": fingerprint(state.params)}
+    jobs.write_report(workdir, config, final, evaluation.embedded)
+    workdir_lib.write_json(results, final)
+  log.close()
+  if lock:
+    lock.release()
+  _say(f"done: {results}\nreport: {epath.Path(workdir) / 'report.html'}")
+
+
+def _training_data(config, directory: str) -> tuple[records_lib.Records, order_lib.Order]:
+  records = records_lib.Records(directory, "train")
+  size = min(len(records), config.overfit_clips or len(records))
+  if config.data.group_by:
+    return records, order_lib.grouped(records.strings(config.data.group_by)[:size], config.batch_size, config.seed)
+  return records, order_lib.plain(size, config.batch_size, config.seed)
+
+
+class _Broken:
+  """Counts broken records and names each once."""
+
+  def __init__(self):
+    self.found, self.say = {}, _say
+
+  def add(self, number: int, reason: str) -> None:
+    self.found[number] = reason
+    self.say(f"warning: training record {number} is broken and replaced by the next one: {reason}")
+
+
+def _write(k, metrics, log, progress, schedule, broken) -> None:
+  metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+  metrics |= {"learning_rate": float(schedule(k - 1)), **progress.times()}
+  if broken.found:
+    metrics["data/broken_records"] = len(broken.found)
+  log.write(k, metrics)
+  progress.show(k, metrics)
+  if metrics["skipped_updates_in_a_row"] >= MAX_SKIPPED:
+    raise errors.UserError(
+        f"the last {MAX_SKIPPED} updates were not finite (step {k}): lower config.optimizer.learning_rate or set "
+        "config.optimizer.clip_global_norm; the checkpoints before are intact."
+    )
+
+
+def _watch_signals() -> list[str]:
+  stop: list[str] = []
+  for name in ("SIGTERM", "SIGINT"):
+    signal.signal(getattr(signal, name), lambda *_, name=name: stop.append(name))
+  return stop
+
+
+def _say(line: str) -> None:
+  print(line, flush=True)
+
+
+if __name__ == "__main__":
+  errors.run(main)

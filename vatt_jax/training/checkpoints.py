@@ -1,0 +1,124 @@
+"""Checkpoints: Orbax, asynchronous, atomic, sharded. `WORKDIR/checkpoints/<step>/` holds `state` and `manifest.json`."""
+
+from collections.abc import Callable
+import json
+import logging
+
+from etils import epath
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from vatt_jax.errors import UserError
+from vatt_jax.training.state import State
+
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+
+
+class Checkpoints:
+  """The checkpoints of one run, for the process that trains.
+
+  Args:
+    workdir: of the run.
+    keep: how many of the newest stay.
+  """
+
+  def __init__(self, workdir: str, keep: int = 3):
+    self._folder = epath.Path(workdir) / FOLDER
+    self._keep = keep
+    self._manager = self._open()
+
+  def _open(self) -> ocp.CheckpointManager:
+    # The manifest lies beside the state, inside the directory that appears in one piece.
+    handlers = {
+        "state": ocp.StandardCheckpointHandler(),
+        "manifest": ocp.JsonCheckpointHandler(filename=f"../{MANIFEST}"),
+    }
+    options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True, enable_async_checkpointing=True)
+    return ocp.CheckpointManager(self._folder.resolve(), item_handlers=handlers, options=options)
+
+  def save(self, step: int, state: State, manifest: dict) -> None:
+    """Starts saving; waits only for a save that is still under way."""
+    if step not in self._manager.all_steps():
+      items = ocp.args.Composite(state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(manifest))
+      self._manager.save(step, args=items, force=True)
+
+  def restore_newest(self, like: State, report: Callable[[str], None]) -> State | None:
+    """The newest checkpoint that can be read, or None where there is none.
+
+    A damaged one is named through `report`, set aside as `<step>.damaged`, and the one before is tried.
+
+    Args:
+      like: shapes, dtypes and shardings that the result will have.
+    """
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        return restore(self._folder / str(step), like)
+      except Exception as error:  # What a damaged file raises depends on where the damage is.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        report(f"checkpoint {self._folder / str(step)} is damaged and set aside ({reason[0]}); trying the one before it.")
+        self._manager.close()
+        (self._folder / str(step)).rename(self._folder / f"{step}.damaged")
+        self._manager = self._open()
+    return None
+
+  def wait(self) -> None:
+    """Returns when everything is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    self._manager.close()
+
+
+def restore(checkpoint: epath.Path, like: State) -> State:
+  """Reads one checkpoint onto the devices that `like` names."""
+  if not (checkpoint / MANIFEST).exists():
+    raise FileNotFoundError(f"{MANIFEST} is missing")
+  checkpointer = ocp.StandardCheckpointer()
+  try:
+    return checkpointer.restore((checkpoint / "state").resolve(), like)
+  finally:
+    checkpointer.close()
+
+
+def restore_variables(checkpoint: epath.Path) -> dict:
+  """The variables {"params": ..., ...} of a checkpoint as host arrays, without the optimizer's."""
+  checkpointer = ocp.PyTreeCheckpointer()
+  metadata = ocp.StandardCheckpointer().metadata((checkpoint / "state").resolve()).item_metadata.tree
+  wanted = {name: metadata[name] for name in ("params", "model_state")}
+  numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+  tree = checkpointer.restore((checkpoint / "state").resolve(), item=wanted, restore_args=numpy, partial_restore=True)
+  return {"params": tree["params"], **tree["model_state"]}
+
+
+def steps(workdir: str) -> list[int]:
+  """Steps with a complete checkpoint, ascending."""
+  folder = epath.Path(workdir) / FOLDER
+  if not folder.exists():
+    return []
+  return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and (path / MANIFEST).exists())
+
+
+def find(place: str) -> epath.Path:
+  """The checkpoint meant by a workdir (its newest) or by one `checkpoints/<step>`.
+
+  Raises:
+    UserError: when there is none.
+  """
+  path = epath.Path(place)
+  if (path / MANIFEST).exists():
+    return path
+  if found := steps(place):
+    return path / FOLDER / str(found[-1])
+  raise UserError(f"there is no checkpoint in {place!r}: expected a workdir of `train` or one of its checkpoints/<step>.")
+
+
+def manifest(checkpoint: epath.Path) -> dict:
+  return json.loads((checkpoint / MANIFEST).read_text())
+
+
+def quiet() -> None:
+  """Orbax tells a lot on the root logger; what matters is said by the programs."""
+  for name in ("absl", "orbax"):
+    logging.getLogger(name).setLevel(logging.ERROR)

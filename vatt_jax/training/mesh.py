@@ -1,0 +1,51 @@
+"""The device mesh: `replica` x `data` x `model`."""
+
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from vatt_jax.errors import UserError
+
+AXES = ("replica", "data", "model")
+BATCH = PartitionSpec(("replica", "data"))
+
+
+def make_mesh(shape: Sequence[int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """A mesh of three axes; one of the three ints may be -1.
+
+  Raises:
+    UserError: when the shape does not fit the number of devices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  shape = [int(n) for n in shape]
+  if len(shape) != 3 or shape.count(-1) > 1 or any(n < 1 and n != -1 for n in shape):
+    raise UserError(f"config.mesh = {tuple(shape)} must be three positive ints (replica, data, model), one may be -1.")
+  known = int(np.prod([n for n in shape if n != -1]))
+  shape = [len(devices) // known if n == -1 else n for n in shape]
+  if int(np.prod(shape)) != len(devices):
+    raise UserError(f"config.mesh = {tuple(shape)} needs {int(np.prod(shape))} devices, there are {len(devices)}.")
+  return Mesh(np.asarray(devices).reshape(shape), AXES)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Rows over all devices that hold different data."""
+  return NamedSharding(mesh, BATCH)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """This host's rows of a batch as global arrays, sharded by rows."""
+  sharding = batch_sharding(mesh)
+  return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+  """UserError when the batch does not divide by the devices that share it."""
+  shards = mesh.shape["replica"] * mesh.shape["data"]
+  if batch_size % shards:
+    raise UserError(f"config.batch_size = {batch_size} does not divide by the {shards} devices that share a batch.")

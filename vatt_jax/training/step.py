@@ -1,0 +1,39 @@
+"""The training step: the same for every objective, optimizer and mesh."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vatt_jax.training.state import State
+
+
+def make_step(objective, optimizer: optax.GradientTransformation, seed: int):
+  """step(state, batch) -> (state, metrics); jit it with the state donated.
+
+  Randomness is fold_in(seed, step): any step can be replayed alone. A non-finite update is left out: step, data and
+  randomness move on, parameters and optimizer do not.
+  """
+
+  def step(state: State, batch: dict) -> tuple[State, dict]:
+    rng = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_function(params):
+      loss, metrics, model_state = objective.loss({"params": params, **state.model_state}, batch, rng, train=True)
+      return loss, (metrics, model_state)
+
+    grads, (metrics, model_state) = jax.grad(loss_function, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    grad_norm = optax.global_norm(grads)
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+    keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    state = State(
+        step=state.step + 1,
+        params=keep(params, state.params),
+        model_state=keep(model_state, state.model_state),
+        opt_state=keep(opt_state, state.opt_state),
+        skipped=jnp.where(finite, 0, state.skipped + 1),
+    )
+    return state, {**metrics, "gradient_norm": grad_norm, "skipped_updates_in_a_row": state.skipped}
+
+  return step

@@ -1,0 +1,131 @@
+"""A run's directory: whose it is, what was configured, what was measured."""
+
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import time
+
+from clu import metric_writers
+from etils import epath
+
+from vatt_jax.errors import UserError
+
+# What may differ between the stored config and that of the command that goes on.
+MAY_CHANGE = (
+    "mesh", "evaluators", "total_steps", "keep_checkpoints", "data.threads",
+    "log_every_steps", "checkpoint_every_steps", "evaluate_every_steps",
+)  # fmt: skip
+
+
+def is_local(path: str) -> bool:
+  return "://" not in str(path)
+
+
+class Lock:
+  """One run per workdir; the operating system frees it when the process ends, however it ends.
+
+  Raises:
+    UserError: naming the holder, when the workdir is taken.
+  """
+
+  def __init__(self, workdir: str):
+    path = pathlib.Path(workdir) / ".lock"
+    self._file = path.open("a+")
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      self._file.seek(0)
+      holder = self._file.read().strip() or "another process"
+      raise UserError(f"{workdir} is in use by {holder}; a workdir belongs to one run at a time.") from error
+    self._file.truncate(0)
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    self._file.write(f"process {os.getpid()} on {socket.gethostname()}, started {started}")
+    self._file.flush()
+
+  def release(self) -> None:
+    self._file.close()
+
+
+def check_config(workdir: str, config: dict) -> list[str]:
+  """Compares with the config stored in the workdir and stores this one.
+
+  Returns:
+    Warnings, one sentence each.
+
+  Raises:
+    UserError: showing every difference that is not allowed.
+  """
+  path = epath.Path(workdir) / "config.json"
+  warnings = []
+  if path.exists():
+    try:
+      old = flatten(json.loads(path.read_text()))
+    except ValueError as error:
+      raise UserError(f"{path} cannot be read ({error}); restore it or choose another workdir.") from error
+    new = flatten(json.loads(json.dumps(config)))
+    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+    show = lambda k: f"  {k}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}"
+    allowed = lambda k: any(k == name or k.startswith(f"{name}.") for name in MAY_CHANGE)
+    if refused := [k for k in changed if not allowed(k)]:
+      raise UserError(
+          f"{workdir} belongs to a run with another config (stored -> now):\n"
+          + "\n".join(map(show, refused))
+          + "\nChoose another --workdir, or give the flags that the run was started with."
+      )
+    if "total_steps" in changed:
+      warnings.append(f"total_steps changed ({show('total_steps').strip()}): the learning-rate schedule changes with it.")
+  temporary = path.with_name(".config.json.partial")
+  temporary.write_text(json.dumps(config, indent=2))
+  temporary.rename(path)
+  return warnings
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+  """Nested dict -> {"a.b": value}."""
+  flat = {}
+  for key, value in tree.items():
+    flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+  return flat
+
+
+class MetricsLog:
+  """`metrics.jsonl` and TensorBoard. Lines after the step a run goes on from are removed: that work is done again."""
+
+  def __init__(self, workdir: str, first_step: int):
+    self._path = epath.Path(workdir) / "metrics.jsonl"
+    kept = [row for row in read_metrics(workdir) if row["step"] <= first_step]
+    temporary = self._path.with_name(".metrics.jsonl.partial")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    temporary.rename(self._path)
+    self._file = self._path.open("a")
+    self._tensorboard = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard"))
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+    self._file.flush()
+    self._tensorboard.write_scalars(step, metrics)
+
+  def close(self) -> None:
+    self._file.close()
+    self._tensorboard.close()
+
+
+def read_metrics(workdir: str) -> list[dict]:
+  """The rows of `metrics.jsonl`; a last line that was cut off while it was written is left out."""
+  path = epath.Path(workdir) / "metrics.jsonl"
+  rows = []
+  for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+      rows.append(json.loads(line))
+    except ValueError:
+      continue
+  return rows
+
+
+def write_json(path: epath.Path, content: dict) -> None:
+  """Appears complete or not at all."""
+  temporary = path.with_name(f".{path.name}.partial")
+  temporary.write_text(json.dumps(content, indent=2, sort_keys=True))
+  temporary.rename(path)
