@@ -1,0 +1,5 @@
+"""Encoders for raw video, sound and text: VATT and what follows from it, in JAX."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads the files; its start-up messages help nobody.

@@ -2,14 +2,11 @@
 
 import dataclasses
 import importlib.metadata
-import os
 import platform
 
 from etils import epath
 import jax
 import ml_collections
-import numpy as np
-import orbax.checkpoint as ocp
 
 from vatt_jax import objectives
 from vatt_jax.cache import cache_directory
@@ -110,6 +107,11 @@ def variables(state: State) -> dict:
   return {"params": state.params, **state.model_state}
 
 
+def on_devices(tree: dict, mesh) -> dict:
+  """Host arrays as arrays that every device of the mesh holds."""
+  return jax.device_put(tree, mesh_lib.replicated(mesh))
+
+
 def load_parameters(state: State, place: str) -> State:
   """The parameters and batch statistics of another run's checkpoint in a fresh state.
 
@@ -151,6 +153,7 @@ def describe(params) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
+  """Of what decides the numbers of a run; libraries that are not installed are left out."""
   names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-cpu", "tensorflow-datasets", "numpy")
   found = {"python": platform.python_version()}
   for name in names:

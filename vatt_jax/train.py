@@ -6,25 +6,21 @@
 Run the same command again and it goes on where it stopped. Any field of the config is set with --config.NAME=VALUE.
 """
 
-import os
+import signal
+import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from absl import flags
+from etils import epath
+import jax
+from ml_collections import config_flags
+import tensorflow as tf
 
-import signal  # noqa: E402
-import time  # noqa: E402
-
-from absl import flags  # noqa: E402
-from etils import epath  # noqa: E402
-import jax  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from vatt_jax import errors, jobs  # noqa: E402
-from vatt_jax.data import order as order_lib, pipeline, records as records_lib  # noqa: E402
-from vatt_jax.training import checkpoints, mesh as mesh_lib, optimizers, sharding, workdir as workdir_lib  # noqa: E402
-from vatt_jax.training.progress import Progress  # noqa: E402
-from vatt_jax.training.state import fingerprint, init_state  # noqa: E402
-from vatt_jax.training.step import make_step  # noqa: E402
+from vatt_jax import errors, jobs
+from vatt_jax.data import order as order_lib, pipeline, records as records_lib
+from vatt_jax.training import checkpoints, mesh as mesh_lib, optimizers, sharding, workdir as workdir_lib
+from vatt_jax.training.progress import Progress
+from vatt_jax.training.state import fingerprint, init_state
+from vatt_jax.training.step import make_step
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.")

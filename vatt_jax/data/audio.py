@@ -18,7 +18,7 @@ class AudioOptions:
     sample_rate_hz: rate of the window; records at another rate are resampled.
     patch: samples per patch.
     drop_rate: fraction of the patches dropped in training.
-    pad: what fills a window longer than the clip: "loop" (VATT) or "zero", then the clip lies at a random place.
+    pad: what follows in a window longer than the clip: the clip again ("loop", VATT) or silence ("zero").
     noise: standard deviation of Gaussian noise, relative to the loudest sample (VATT: 0.01), in training.
     speed: largest relative change of speed and pitch in training (ours; VATT: 0).
     gain_db: largest change of loudness in training, in decibels (ours; VATT: 0).
@@ -74,7 +74,7 @@ def read_window(
     samples: int16 (n,), all samples of the record.
     rate: their rate in Hz.
     audio_start: seconds from the clip's start to its first sample.
-    start: seconds from the clip's start to the window's; may be negative when `pad` is "zero".
+    start: seconds from the clip's start to the window's.
     duration: of the clip in seconds.
     key: int64 (2,), of this visit.
   """

@@ -17,6 +17,9 @@ from vatt_jax.data.records import FEATURES, Records
 
 Batch = dict[str, np.ndarray]
 
+# TensorFlow quotes the bad bytes in its message; when they are not UTF-8 even raising its error fails.
+_FAILURES = (tf.errors.OpError, UnicodeDecodeError)
+
 
 @dataclasses.dataclass(frozen=True)
 class InputOptions:
@@ -60,7 +63,7 @@ def training_batches(
       for batch in _batches(dataset, numbers, rows, records, example, threads):
         yield batch
         step += 1
-    except tf.errors.OpError as error:
+    except _FAILURES as error:
       found = _find_broken(records, numbers(step), example)
       if not found:
         raise error
@@ -93,7 +96,7 @@ def evaluation_batches(
         batch["valid"] = np.array([n < size and n not in broken for n in chosen(step)])
         yield batch
         step += 1
-    except tf.errors.OpError as error:
+    except _FAILURES as error:
       found = _find_broken(records, numbers(step), example)
       if not found:
         raise error
@@ -130,14 +133,9 @@ def _clip_seconds(timestamps, audio_start, samples, rate):
   return tf.maximum(picture, audio_start + tf.cast(samples, tf.float32) / rate)
 
 
-def _window_start(place, duration, seconds, pad):
-  """One relative place for all modalities: windows of different length lie inside each other.
-
-  Clips shorter than the window: looping starts anywhere, zero padding puts the clip anywhere into the window.
-  """
-  if pad == "zero":
-    return place * (duration - seconds)
-  return place * tf.where(duration > seconds, duration - seconds, 0.0)
+def _window_start(place, duration, seconds):
+  """One relative place for all modalities: windows of different length lie inside each other."""
+  return place * tf.maximum(duration - seconds, 0.0)
 
 
 def _video_example(parsed, place, duration, key, options, train):
@@ -145,7 +143,7 @@ def _video_example(parsed, place, duration, key, options, train):
   present = tf.size(jpegs) > 0
 
   def read():
-    start = _window_start(place, duration, options.seconds, "loop")
+    start = _window_start(place, duration, options.seconds)
     chosen = video.pick_frames(parsed["video/timestamps"], start, duration, options)
     return video.read_frames(tf.gather(jpegs, chosen), key, options, train)
 
@@ -159,7 +157,7 @@ def _video_example(parsed, place, duration, key, options, train):
 
 def _audio_example(parsed, samples, place, duration, key, options, train):
   present = tf.size(samples) > 0
-  start = _window_start(place, duration, options.seconds, options.pad)
+  start = _window_start(place, duration, options.seconds)
   read = lambda: audio.read_window(
       samples, parsed["audio/sample_rate_hz"], parsed["audio/start_seconds"], start, duration, key, options, train
   )
@@ -176,7 +174,7 @@ def _audio_example(parsed, samples, place, duration, key, options, train):
 
 def _text_example(parsed, place, duration, options, tokenizer):
   seconds = max(options.video.seconds, options.audio.seconds)
-  centre = _window_start(place, duration, seconds, "loop") + tf.minimum(duration, seconds) / 2
+  centre = _window_start(place, duration, seconds) + tf.minimum(duration, seconds) / 2
 
   def encode(texts, starts, ends, centre):
     if tokenizer is None or not len(texts):

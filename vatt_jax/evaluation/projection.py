@@ -47,10 +47,11 @@ def tsne(points: np.ndarray, *, perplexity: float = 30, steps: int = 400) -> np.
   learning_rate = max(count / 48, 50)
   for step in range(steps):
     early = step < steps // 4  # Groups contract first (exaggerated attraction), then find their places.
-    affinity = 1 / (1 + _squared_distances(layout))
+    # No matrix products in here: on a busy machine BLAS threads wait for each other far longer than these take.
+    affinity = 1 / (1 + sum(np.subtract.outer(axis, axis) ** 2 for axis in layout.T))
     np.fill_diagonal(affinity, 0)
     force = ((12 if early else 1) * wanted - affinity / affinity.sum()) * affinity
-    gradient = 4 * (force.sum(axis=1, keepdims=True) * layout - force @ layout)
+    gradient = 4 * (force.sum(axis=1, keepdims=True) * layout - np.einsum("ij,jk->ik", force, layout))
     gains = np.maximum(np.where(gradient * velocity > 0, 0.8 * gains, gains + 0.2), 0.01)
     velocity = (0.5 if early else 0.8) * velocity - learning_rate * gains * gradient
     layout = layout + velocity
@@ -62,7 +63,9 @@ def neighbour_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray
 
   Each row is a Gaussian around its point, as wide as makes its entropy log(perplexity), found by bisection.
   """
-  distances = _squared_distances(np.asarray(points, np.float64))
+  points = np.asarray(points, np.float64)
+  squares = np.sum(points**2, axis=1)
+  distances = np.maximum(squares[:, None] + squares[None, :] - 2 * points @ points.T, 0)
   distances /= max(distances.mean(), np.finfo(float).tiny)
   np.fill_diagonal(distances, np.inf)
   nearest = distances.min(axis=1, keepdims=True)
@@ -76,7 +79,3 @@ def neighbour_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray
     low, high = np.where(too_wide, middle, low), np.where(too_wide, high, middle)
   return (probabilities + probabilities.T) / (2 * len(probabilities))
 
-
-def _squared_distances(points: np.ndarray) -> np.ndarray:
-  squares = np.sum(points**2, axis=1)
-  return np.maximum(squares[:, None] + squares[None, :] - 2 * points @ points.T, 0)

@@ -63,6 +63,11 @@ class Cache:
         file.write(blob)
     partial.replace(path)
 
+  def sweep(self) -> None:
+    """Removes what killed processes were writing."""
+    for partial in self.folder.glob("*/*.partial"):
+      partial.unlink(missing_ok=True)
+
   def headers(self, identity: str) -> Decoded:
     """The unit without media: clips whose `frames` and `samples` keep their length but are empty bytes and zeros.
 

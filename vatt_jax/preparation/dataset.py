@@ -78,6 +78,7 @@ def prepare(
       if earlier["fingerprint"] == fingerprint and (output / "clips").exists():
         return Outcome(earlier, unchanged=True)
     cache = Cache(work / "units")
+    cache.sweep()
     crashed = _decode_missing(units, identities, cache, workers, progress)
     usable = sorted({identity for name, identity in identities.items() if name not in crashed})
     found = Found(cache, usable)
@@ -253,6 +254,7 @@ def _publish(work: epath.Path, output: epath.Path) -> None:
   """Moves a complete data set from `work`/new into place. Every step may be the last: run again, it goes on."""
   new, old = work / "new", work / "old"
   if not (preparation := _read_json(new / "preparation.json")):
+    _remove(old)
     return
   for name in PUBLISHED:
     source, target = new / name, output / name
@@ -279,7 +281,7 @@ def _fingerprint(identities, rejected, warnings, settings) -> str:
 def _nothing(source: str, rejected: Sequence[Problem]) -> str:
   if not rejected:
     return f"{source} holds no media that can be used."
-  first = "; ".join(f"{problem.file}: {problem.reason}" for problem in rejected[:3])
+  first = "; ".join(f"{problem.file}: {problem.reason}" for problem in sorted(rejected, key=dataclasses.astuple)[:3])
   return f"No clip can be made of {source}. Rejected: {first}{'; ...' if len(rejected) > 3 else ''}"
 
 

@@ -46,7 +46,7 @@ def units(
   """
   root = pathlib.Path(source)
   found, problems = [], Decoded()
-  for folder, files in _walk(root, skip):
+  for files in _walk(root, skip):
     media = [file for file in files if file.suffix.lower() in VIDEO | SOUND]
     beside, orphans = _sidecars(files, media)
     problems.warnings += [Problem(_name(path, root), "there is no media file of this name") for path in orphans]
@@ -61,13 +61,13 @@ def units(
         wanted, warnings = _requests((video or sound), beside, name)
         problems.warnings += warnings
         found.append(
-            MediaUnit(name, video and str(video), sound and str(sound), False, tuple(wanted), options, digests)
+            MediaUnit(name, name, video and str(video), sound and str(sound), False, tuple(wanted), options, digests)
         )
   return found, problems
 
 
 def _walk(root: pathlib.Path, skip):
-  """(folder, its files by name) of every folder below `root`, each once even where links make circles."""
+  """The files, by name, of every folder below `root`, each once even where links make circles."""
   skip = skip and os.path.realpath(skip)
   seen = set()
   for folder, subfolders, files in os.walk(root, followlinks=True):
@@ -77,7 +77,7 @@ def _walk(root: pathlib.Path, skip):
       continue
     seen.add(real)
     subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-    yield folder, [pathlib.Path(folder, name) for name in sorted(files) if not name.startswith(".")]
+    yield [pathlib.Path(folder, name) for name in sorted(files) if not name.startswith(".")]
 
 
 def _sidecars(files, media) -> tuple[dict[pathlib.Path, list[Sidecar]], list[pathlib.Path]]:

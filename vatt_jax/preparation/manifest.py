@@ -72,6 +72,7 @@ def _unit(folder, video, audio, asked: dict[Request, dict[str, None]], options, 
   place = lambda file: file and str(folder / file)
   return MediaUnit(
       name=" + ".join(file for file in (video, audio) if file),
+      source=video or audio,
       video=place(video),
       audio=place(audio),
       audio_replaces=True,

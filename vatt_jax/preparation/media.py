@@ -16,7 +16,7 @@ import os
 
 import av
 from av.stream import Disposition
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 import numpy as np
 from PIL import Image
 
@@ -24,6 +24,7 @@ from vatt_jax.preparation.units import Options
 
 JPEG_QUALITY = 90
 GAP_SECONDS = 0.1  # Sound whose timestamps jump further than this did not follow on; less is jitter of the container.
+LEAP_SECONDS = 10.0  # A jump further than this has to be confirmed by the next frame.
 LONGEST_GAP_SECONDS = 3600.0  # A jump further than this is a broken timestamp, not silence.
 PROBE_PACKETS = 2000
 MOST_FAILED_READS = 100
@@ -137,7 +138,7 @@ def read(
       sinks[stream.index] = _Pictures(stream, media, options, wanted) if stream.type == "video" else _Sound(media)
     _pump(container, streams, sinks, origin, wanted, media)
     if intervals is None:
-      _check_duration(container, media)
+      _check_duration(container, origin, media)
   if media.sound and all(np.max(np.abs(s.samples.astype(np.int32)), initial=0) <= SILENCE for s in media.sound):
     media.sound = []
     media.warnings.append("its sound is digital silence and counts as absent")
@@ -222,30 +223,59 @@ def _origin(container, streams) -> float:
 def _pump(container, streams, sinks, origin: float, wanted: "_Intervals", media: Media) -> None:
   """Sends every frame of the file to the sink of its stream."""
   packets, failed = collections.Counter(), collections.Counter()
+  leaps = {index: _Leaps() for index in sinks}
   behind = dict.fromkeys(sinks, False)  # Which streams have passed the last interval.
   for packet in _packets(container, streams, media.warnings):
     kind, sink = packet.stream.type, sinks[packet.stream.index]
     packets[kind] += packet.size > 0
     frames = _decode(packet)
     failed[kind] += frames is None
-    for frame in frames or ():
-      time = None if frame.time is None else frame.time - origin
-      sink.push(frame, time)
-      behind[packet.stream.index] = time is not None and time > wanted.end
+    for decoded in frames or ():
+      decoded_time = None if decoded.time is None else decoded.time - origin
+      for frame, time in leaps[packet.stream.index].confirm(decoded, decoded_time):
+        sink.push(frame, time)
+        behind[packet.stream.index] = time is not None and time > wanted.end
     if all(behind.values()):
       break
-  for sink in sinks.values():
+  for index, sink in sinks.items():
+    for frame, time in leaps[index].rest():
+      sink.push(frame, time)
     sink.finish()
   for kind, count in failed.items():
     if count:
       media.warnings.append(f"{count} of {packets[kind]} {kind} packets do not decode")
 
 
-def _check_duration(container, media: Media) -> None:
+def _check_duration(container, origin: float, media: Media) -> None:
   """Warns where the file ends before its header says; headers of bare sound streams only estimate."""
   declared = (container.duration or 0) / av.time_base
+  if "matroska" in container.format.name:
+    declared -= max(0.0, origin)  # Counted from 0, not from the first timestamp.
   if declared - media.end > max(1.0, 0.05 * declared) and (media.times or container.format.name in EXACT_SOUND):
     media.warnings.append(f"it ends after {media.end:.2f} s, although its header says {declared:.2f} s")
+
+
+class _Leaps:
+  """Holds a frame that leaps ahead until the next one says that time really is there; else one wrong timestamp would
+  make all that follows look late."""
+
+  def __init__(self):
+    self._held, self._last = [], None
+
+  def confirm(self, frame, time: float | None) -> list[tuple]:
+    """The frames that may go on, with their times."""
+    held, self._held = self._held, []
+    if held and time is not None and time < held[0][1]:
+      held = []  # Time is not there.
+    self._last = held[0][1] if held else self._last
+    if time is not None and self._last is not None and time - self._last > LEAP_SECONDS:
+      self._held = [(frame, time)]
+      return held
+    self._last = self._last if time is None else time
+    return [*held, (frame, time)]
+
+  def rest(self) -> list[tuple]:
+    return self._held
 
 
 class _Intervals:
@@ -285,6 +315,7 @@ class _Pictures:
       self._aspect = 1.0
     self._frame, self._time, self._first, self._count = None, 0.0, 0.0, 0
     self._unordered = 0
+    self._scaler = VideoReformatter()
 
   def push(self, frame, time: float | None) -> None:
     if self._frame is None:
@@ -313,20 +344,21 @@ class _Pictures:
     alone = not self._media.times and self._count == 1
     if (tick(self._time) < tick(until) or alone) and self._wanted.touch(self._time, until):
       self._media.times.append(self._time)
-      self._media.frames.append(_to_jpeg(self._frame, self._aspect, self._options.short_side))
+      self._media.frames.append(self._to_jpeg(self._frame))
 
-
-def _to_jpeg(frame, aspect: float, short_side: int) -> bytes:
-  """The frame upright, with square pixels, at most `short_side` on its short side."""
-  width, height = frame.width * aspect, frame.height
-  scale = min(1.0, short_side / min(width, height))
-  width, height = max(1, round(width * scale)), max(1, round(height * scale))
-  pixels = frame.reformat(width, height, "rgb24", interpolation=SCALING).to_ndarray()
-  if quarters := round(frame.rotation / 90) % 4:
-    pixels = np.ascontiguousarray(np.rot90(pixels, quarters))
-  encoded = io.BytesIO()
-  Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
-  return encoded.getvalue()
+  def _to_jpeg(self, frame) -> bytes:
+    """The frame upright, with square pixels, scaled down to the short side that is asked for."""
+    width, height = frame.width * self._aspect, frame.height
+    scale = min(1.0, self._options.short_side / min(width, height))
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    # One thread: to start and stop more of them for every frame costs three times what they save.
+    scaled = self._scaler.reformat(frame, width, height, "rgb24", interpolation=SCALING, threads=1)
+    pixels = scaled.to_ndarray()
+    if quarters := round(frame.rotation / 90) % 4:
+      pixels = np.ascontiguousarray(np.rot90(pixels, quarters))
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
 
 
 class _Sound:

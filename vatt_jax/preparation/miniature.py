@@ -40,7 +40,7 @@ class Miniature:
     time = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     wave = 0.3 * np.sin(2 * np.pi * TONES_HZ[tone] * time + random.uniform(0, 6)) + 0.01 * random.normal(size=len(time))
     missing = [self.number % n == n - 1 for n in (9, 10, 11)]
-    caption = Caption(f"A {colour} square and a {tone} tone, number {self.number % 7}.", 0.0, seconds)
+    caption = Caption(f"A {colour} square and a {tone} tone, number {self.number % 97} of {self.split}.", 0.0, seconds)
     clip = Clip(
         key=self.name,
         split=self.split,

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import io
+from unittest import mock
 
 from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import example_serializer
 
 from vatt_jax.preparation.clips import Clip
 
@@ -84,5 +86,14 @@ def write(folder: epath.Path, clips: Callable[[str], Iterator[Clip]], splits: It
   """
   tfds.disable_progress_bar()
   builder = Clips(clips=clips, splits=splits, data_dir=str(folder), file_format="array_record")
-  with contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing dataset Unknown size ..."
+  with _same_bytes_everywhere(), contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing dataset ..."
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(compute_stats="skip"))
+
+
+def _same_bytes_everywhere():
+  """While active, equal records have equal bytes: TFDS leaves the order of an example's features to chance."""
+
+  def serialize_example(self, example):
+    return self.get_tf_example(example).SerializeToString(deterministic=True)
+
+  return mock.patch.object(example_serializer.ExampleSerializer, "serialize_example", serialize_example)

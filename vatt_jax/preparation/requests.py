@@ -103,7 +103,8 @@ class MediaUnit:
   """A video, a sound file, or a pair, and what to cut out of it.
 
   Attributes:
-    name: path of the video, or of the sound, relative to the source.
+    name: what messages and keys call it; unique.
+    source: path of the video, or of the sound, relative to the folder or manifest.
     video, audio: local paths or None; one of them is given.
     audio_replaces: `audio` is heard instead of the video's own sound, not only where the video has none.
     requests: what to cut.
@@ -112,6 +113,7 @@ class MediaUnit:
   """
 
   name: str
+  source: str
   video: str | None
   audio: str | None
   audio_replaces: bool
@@ -121,7 +123,7 @@ class MediaUnit:
 
   def identity(self) -> str:
     files = [path and self.digests.of(path) for path in (self.video, self.audio)]
-    everything = (FORMAT, files, self.name, self.audio_replaces, self.requests, self.options)
+    everything = (FORMAT, files, self.name, self.source, self.audio_replaces, self.requests, self.options)
     return hashlib.sha256(repr(everything).encode("utf-8", "backslashreplace")).hexdigest()
 
   def decode(self) -> Decoded:
@@ -134,7 +136,7 @@ class MediaUnit:
       start, end = request.start or 0.0, media.end if request.end is None else request.end
       spans = [(start, end)] if request.is_one_clip else windows(start, min(end, media.end), self.options.clip_seconds)
       for start, end in spans:
-        if clip := _cut(media, request, start, end, self.name, keys):
+        if clip := _cut(media, request, start, end, self, keys):
           decoded.clips.append(clip)
         else:
           lost += request.is_one_clip
@@ -173,7 +175,7 @@ class MediaUnit:
     return media
 
 
-def _cut(media: media_lib.Media, request: Request, start: float, end: float, name: str, keys: set[str]) -> Clip | None:
+def _cut(media: media_lib.Media, request: Request, start: float, end: float, unit: MediaUnit, keys: set[str]) -> Clip | None:
   """The clip [start, end) of a file; None where there is nothing to see or hear. Its key is added to `keys`."""
   timestamps, frames = media.pictures_between(start, end)
   sound_start, samples = media.sound_between(start, end)
@@ -181,7 +183,7 @@ def _cut(media: media_lib.Media, request: Request, start: float, end: float, nam
     sound_start, samples = 0.0, samples[:0]
   if not frames and not len(samples):
     return None
-  key = base = f"{name}#{start:.3f}-{end:.3f}"
+  key = base = f"{unit.name}#{start:.3f}-{end:.3f}"
   count = 1
   while key in keys:  # The same stretch again, with other captions.
     count += 1
@@ -200,6 +202,6 @@ def _cut(media: media_lib.Media, request: Request, start: float, end: float, nam
       captions=tuple(captions),
       language=request.language,
       label=request.label,
-      source=name,
+      source=unit.source,
       start=start,
   )

@@ -188,11 +188,10 @@ def _unpack(package: pathlib.Path, folder: pathlib.Path) -> None:
 
 def _find_voices(picture: pathlib.Path):
   """(language, path) of the spoken captions beside a picture; `name_desc.ogg` is English."""
-  for path in _files_beside(picture.parent).get(picture.stem, ()):
-    yield path
+  yield from _files_beside(picture.parent).get(picture.stem, ())
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _files_beside(folder: pathlib.Path) -> dict[str, list[tuple[str, pathlib.Path]]]:
   voices = {}
   for path in sorted(folder.iterdir()):

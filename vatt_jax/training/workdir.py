@@ -78,7 +78,7 @@ def check_config(workdir: str, config: dict) -> list[str]:
       warnings.append(f"total_steps changed ({show('total_steps').strip()}): the learning-rate schedule changes with it.")
   temporary = path.with_name(".config.json.partial")
   temporary.write_text(json.dumps(config, indent=2))
-  temporary.rename(path)
+  temporary.replace(path)
   return warnings
 
 
@@ -98,7 +98,7 @@ class MetricsLog:
     kept = [row for row in read_metrics(workdir) if row["step"] <= first_step]
     temporary = self._path.with_name(".metrics.jsonl.partial")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    temporary.rename(self._path)
+    temporary.replace(self._path)
     self._file = self._path.open("a")
     self._tensorboard = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard"))
 
@@ -128,4 +128,4 @@ def write_json(path: epath.Path, content: dict) -> None:
   """Appears complete or not at all."""
   temporary = path.with_name(f".{path.name}.partial")
   temporary.write_text(json.dumps(content, indent=2, sort_keys=True))
-  temporary.rename(path)
+  temporary.replace(path)

@@ -74,17 +74,9 @@ def _retrieval_section(results: Mapping, sets: Sequence[EmbeddedSet]) -> Markup:
   )]
   for name in names:
     embedded = by_name.get(name)
-    figures_of_set = {
-      key.removeprefix(f"eval/{name}/"): value for key, value in results.items() if key.startswith(f"eval/{name}/")
-    }
-    if embedded is not None and any(embedded.directions()):
-      figures_of_set = retrieval.evaluate_set(embedded) | figures_of_set
+    metrics = _metrics(results, name, embedded)
+    rows = [_retrieval_row(f"{a} → {b}", metrics[a, b]) for a, b in DIRECTIONS if (a, b) in metrics]
     parts.append(tag("h3", f"Set “{name}”"))
-    rows = [
-      _retrieval_row(figures_of_set, direction, embedded)
-      for direction in DIRECTIONS
-      if "{}_to_{}/recall_at_1".format(*direction) in figures_of_set
-    ]
     if not rows:
       parts.append(page.missing(retrieval.missing_sentence(embedded)))
       continue
@@ -96,11 +88,23 @@ def _retrieval_section(results: Mapping, sets: Sequence[EmbeddedSet]) -> Markup:
   return join(parts)
 
 
-def _retrieval_row(metrics: Mapping, direction: tuple[str, str], embedded: EmbeddedSet | None) -> list:
+def _metrics(results: Mapping, name: str, embedded: EmbeddedSet | None) -> dict[tuple[str, str], dict[str, float]]:
+  """The retrieval metrics of a set for each direction: what the results say, else computed."""
+  metrics = {}
+  for source, target in DIRECTIONS:
+    prefix = f"eval/{name}/{source}_to_{target}/"
+    known = {key.removeprefix(prefix): value for key, value in results.items() if key.startswith(prefix)}
+    if not known and embedded is not None and len(embedded.rows(source, target)):
+      rows, queries, items = embedded.pair(source, target)
+      known = retrieval.retrieval_metrics(queries, items, embedded.languages_of(rows))
+    if known:
+      metrics[source, target] = known
+  return metrics
+
+
+def _retrieval_row(direction: str, metrics: Mapping[str, float]) -> list:
   """The cells of one direction."""
-  source, target = direction
-  metrics = {name.split("/")[1]: v for name, v in metrics.items() if name.startswith(f"{source}_to_{target}/")}
-  cells = [f"{source} → {target}"]
+  cells = [direction]
   for k in retrieval.CUTOFFS:
     value, chance = metrics.get(f"recall_at_{k}", np.nan), metrics.get(f"chance_recall_at_{k}", np.nan)
     bar = tag("div", tag("i", style=f"width:{100 * np.nan_to_num(value):.1f}%"),
@@ -146,10 +150,10 @@ def _languages(embedded: EmbeddedSet) -> Markup | None:
 def _gallery_section(sets: Sequence[EmbeddedSet]) -> Markup:
   parts = [page.lead(
     f"{gallery.QUERIES} queries of each direction with the {gallery.TOP} items they find most similar in their "
-    "language, with place and cosine; the green one is right, and comes last if it is not among them. The caption below "
-    "a sound or a picture is for you, the query does not hold it. Nobody picked the queries by eye: all are sorted by "
-    "where the right item stands, and those at even steps from the best to the worst are shown; the third and fourth "
-    "are what to expect."
+    "language, with place and cosine; the green one is right, and comes last if it is not among them. The caption "
+    "below a sound or a picture is for you, the query does not hold it. Nobody picked the queries by eye: all are "
+    "sorted by where the right item stands, and those at even steps from the best to the worst are shown; the third "
+    "and fourth are what to expect."
   )]
   for embedded in sets:
     directions = [direction for direction in gallery.DIRECTIONS if len(embedded.rows(*direction))]
@@ -179,10 +183,12 @@ def _similarity_section(sets: Sequence[EmbeddedSet]) -> Markup:
         caption = join([tag("b", f"{source} – {target}"), f", AUC {area:.3f}", tag("small", " – ".join(outputs))])
         drawn.append(figures.histogram(positives, negatives, caption))
     parts.append(tag("h3", f"Set “{embedded.name}”"))
-    swatches = [(figures.colour_swatch(page.colour(0)), "right pairs"), (figures.colour_swatch(page.colour(None)), "other pairs")]
-    parts.append(join([tag("div", drawn, class_="figures"), page.legend(swatches)]) if drawn else page.missing(
-      "No two clips of one language have two modalities in common, so there are no pairs to compare."
-    ))
+    if drawn:
+      shades = {"right pairs": page.colour(0), "other pairs": page.colour(None)}
+      swatches = [(figures.colour_swatch(shade), name) for name, shade in shades.items()]
+      parts += [tag("div", drawn, class_="figures"), page.legend(swatches)]
+    else:
+      parts.append(page.missing("No two clips of one language share two modalities, so there are no pairs to compare."))
   return join(parts) if sets else page.missing("No set was evaluated, so there are no pairs to compare.")
 
 
@@ -218,7 +224,8 @@ def _map(embedded: EmbeddedSet, space: Mapping[str, str], shades: Mapping[str, s
     there = np.asarray(embedded.present.get(modality, np.zeros(len(embedded))), bool)[clips]
     there &= np.isfinite(unit).all(axis=1)
     if there.any():
-      places.append(unit[there] - unit[there].mean(axis=0))  # Else the first thing to see is the gap between modalities.
+      # Centred, or the first thing to see were the gap between modalities, which retrieval does not feel.
+      places.append(unit[there] - unit[there].mean(axis=0))
       owners += [(int(clip), modality) for clip in clips[there]]
   if len(owners) < 2:
     return None

@@ -52,7 +52,7 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False, points: int = 200) -> Markup:
-  """Curves over a common x axis, y from 0 (or below), with a legend that ends in each curve's last value.
+  """Curves over a common x axis, y from 0 or including it, with a legend that ends in each curve's last value.
 
   Args:
     curves: at least one; curves longer than `points` show means of neighbouring values.
@@ -66,7 +66,8 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
   curves = [curve if curve.dashed else _thin(curve, points) for curve in curves]
   xs, ys = (np.concatenate([getattr(curve, axis) for curve in curves]) for axis in "xy")
   write = (lambda value: f"{100 * value:.3g} %") if as_percent else number
-  frame = _Frame(760, 300, (xs.min(), xs.max()), (min(0, ys.min()), 1.05 * ys.max() or 1))
+  low, high = min(0, ys.min()), max(0, ys.max())
+  frame = _Frame(760, 300, (xs.min(), xs.max()), (low, high + 0.05 * (high - low) if high > low else 1))
   drawn = [frame.grid(write), tag("text", x_name, x=frame.right, y=frame.height - 4, text_anchor="end")]
   for curve in curves:
     path = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in zip(curve.x, curve.y))
@@ -124,7 +125,7 @@ def colour_swatch(shade: str) -> Markup:
 
 def mark_swatch(modality: str) -> Markup:
   """A modality's marker for a legend."""
-  return _swatch(tag("path", d=_MARKS[modality], transform="translate(8 8)", fill="currentColor"))
+  return _swatch(tag("path", d=_MARKS[modality], transform="translate(8 8) scale(1.4)", fill="currentColor"))
 
 
 @dataclasses.dataclass(frozen=True)

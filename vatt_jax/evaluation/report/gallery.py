@@ -119,7 +119,8 @@ def _answers(embedded: EmbeddedSet, query: Query, target: str, per_picture: int)
     mark = tag("span", "✓ ", class_="tick") if right else None
     if target == "video":
       medium = media.picture(embedded.thumbnails[answer.row], per_picture, embedded.captions[answer.row])
-      words = [medium, tag("span", mark, _caption(embedded, answer.row, 60)), tag("small", f"{answer.place} · {cosine}")]
+      place = tag("small", f"{answer.place} · {cosine}")
+      words = [medium, tag("span", mark, _caption(embedded, answer.row, 60)), place]
     else:
       words = [tag("small", answer.place), tag("span", mark, _caption(embedded, answer.row)), tag("small", cosine)]
     items.append(tag("li", words, class_=style))

@@ -27,7 +27,7 @@ def document(title: str, header: Markup, sections: Sequence[Section]) -> Markup:
   contents = tag("nav", tag("ol", [tag("li", tag("a", s.title, href=f"#{s.anchor}")) for s in sections]),
                  aria_label="Contents")
   chapters = [tag("section", tag("h2", s.title), s.body, id=s.anchor) for s in sections]
-  footer = tag("footer", "Written by vatt_jax. This file needs no network: it can be mailed, archived and opened anywhere.")
+  footer = tag("footer", "Written by vatt_jax. This file needs no network: mail it, archive it, open it anywhere.")
   head = tag("head", tag("meta", charset="utf-8"), tag("title", title), tag("style", Markup(_style())),
              tag("meta", name="viewport", content="width=device-width, initial-scale=1"))
   body = tag("body", tag("div", contents, tag("main", header, chapters, footer), class_="page"))
@@ -120,7 +120,8 @@ nav a:hover { color: var(--accent); text-decoration: underline; }
   nav li { margin-bottom: 9px; }
 }
 header { padding: 36px 0 8px; }
-h1 { font-size: clamp(26px, 4vw, 38px); line-height: 1.15; margin: 0; letter-spacing: -0.02em; overflow-wrap: anywhere; }
+h1 { font-size: clamp(26px, 4vw, 38px); line-height: 1.15; margin: 0; letter-spacing: -0.02em;
+  overflow-wrap: anywhere; }
 h2 { font-size: 24px; letter-spacing: -0.01em; margin: 0 0 6px; }
 h3 { font-size: 17px; margin: 30px 0 8px; }
 h4 { font-size: 15px; margin: 26px 0 8px; }
@@ -132,7 +133,8 @@ a { color: var(--accent); }
 code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { background: var(--shade); border-radius: 8px; padding: 12px 16px; overflow-x: auto; margin: 10px 0; }
 pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
-details { border: 1px solid var(--line); border-radius: 10px; background: var(--card); margin: 14px 0; padding: 0 18px; }
+details { border: 1px solid var(--line); border-radius: 10px; background: var(--card); margin: 14px 0;
+  padding: 0 18px; }
 summary { cursor: pointer; padding: 11px 0; font-size: 15px; color: var(--accent); }
 details[open] { padding-bottom: 12px; }
 footer { color: var(--soft); font-size: 13px; margin-top: 60px; border-top: 1px solid var(--line); padding-top: 14px; }
@@ -148,7 +150,8 @@ th, td { text-align: right; padding: 9px 10px; border-bottom: 1px solid var(--li
 th:first-child { text-align: left; font-weight: 550; padding-left: 0; }
 thead th { color: var(--soft); font-weight: 500; font-size: 13px; }
 small { color: var(--soft); font-size: 12.5px; }
-.bar { position: relative; height: 6px; min-width: 84px; margin-top: 5px; border-radius: 3px; background: var(--shade); }
+.bar { position: relative; height: 6px; min-width: 84px; margin-top: 5px; border-radius: 3px;
+  background: var(--shade); }
 .bar i { position: absolute; inset: 0 auto 0 0; border-radius: 3px; background: var(--c0); }
 .bar b { position: absolute; top: -3px; bottom: -3px; width: 2px; margin-left: -1px; background: var(--ink); }
 
@@ -162,7 +165,7 @@ figcaption { margin: 0 0 4px; font-size: 14px; }
 figcaption small { display: block; }
 figcaption b { color: var(--ink); font-weight: 600; }
 svg { display: block; width: 100%; height: auto; }
-svg.chart { min-width: 460px; }
+svg.chart { min-width: 560px; }
 svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-variant-numeric: tabular-nums; }
 .grid { stroke: var(--line); stroke-width: 1; }
 .curve { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
@@ -176,15 +179,16 @@ svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-varian
 .map:has(.clip:hover) .clip { opacity: 0.25; }
 .map .clip:hover { opacity: 1 !important; }
 .clip:hover .link { opacity: 0.7; }
-.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 3px 18px; margin: 10px 0 0; padding: 0; font-size: 14px;
-  color: var(--soft); }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 3px 18px; margin: 10px 0 0; padding: 0;
+  font-size: 14px; color: var(--soft); }
 .legend li { display: flex; align-items: center; gap: 7px; }
 .legend svg { width: 16px; height: 16px; flex: none; }
 
-.query { display: grid; grid-template-columns: 210px 1fr; gap: 22px; background: var(--card); margin: 12px 0;
+.query { display: grid; grid-template-columns: 228px 1fr; gap: 22px; background: var(--card); margin: 12px 0;
   border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px; }
 .asked { min-width: 0; }
-.place { display: flex; justify-content: space-between; gap: 8px; font-size: 13px; color: var(--soft); margin-bottom: 8px; }
+.place { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 8px; white-space: nowrap;
+  font-size: 13px; color: var(--soft); margin-bottom: 8px; }
 .place b { font-weight: 600; color: var(--bad); }
 .place b.found { color: var(--ink); }
 .place b.first { color: var(--good); }
@@ -198,12 +202,17 @@ svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-varian
 .answers li { border: 1.5px solid transparent; border-radius: 8px; overflow-wrap: anywhere; }
 .answers .right { border-color: var(--good); background: var(--good-ground); }
 .answers .later { margin-top: 9px; }
-.answers.texts li { display: grid; grid-template-columns: 26px 1fr auto; gap: 8px; padding: 4px 10px; align-items: baseline; }
-.answers.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 8px; align-items: start; }
-.answers.pictures li { padding: 6px; display: flex; flex-direction: column; gap: 3px; line-height: 1.3; font-size: 13px; }
+.answers.texts li { display: grid; grid-template-columns: 26px 1fr auto; gap: 8px; padding: 4px 10px;
+  align-items: baseline; }
+.answers.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 8px;
+  align-items: start; }
+.answers.pictures li { padding: 6px; display: flex; flex-direction: column; gap: 3px; line-height: 1.3;
+  font-size: 13px; }
 .answers.pictures .later { margin-top: 0; }
 .answers img, .blank { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 6px; display: block; }
-.blank { background: var(--shade); color: var(--soft); display: grid; place-items: center; font-size: 12px; min-height: 80px; }
+.blank { background: var(--shade); color: var(--soft); display: grid; place-items: center; font-size: 12px;
+  min-height: 80px; }
+.asked .blank { aspect-ratio: auto; }
 .tick { color: var(--good); font-weight: 600; white-space: nowrap; }
 @media (max-width: 640px) { .query { grid-template-columns: 1fr; gap: 14px; } }
 """

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 import math
+from numbers import Real
 import re
 
 import numpy as np
 
+from vatt_jax.evaluation.embeddings import MODALITIES
 from vatt_jax.evaluation.report import figures
 from vatt_jax.evaluation.report.markup import Markup, join, tag
 from vatt_jax.evaluation.report.page import colour, details, lead, missing, number, percent
@@ -21,7 +23,7 @@ def series(history: Sequence[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray
   columns: dict[str, dict[float, float]] = {}
   for row in history:
     for name, value in row.items():
-      if name != "step" and isinstance(value, (int, float)) and math.isfinite(value) and "step" in row:
+      if name != "step" and isinstance(value, Real) and math.isfinite(value) and "step" in row:
         columns.setdefault(name, {})[float(row["step"])] = float(value)
   return {name: tuple(np.array(sorted(column.items())).T) for name, column in columns.items()}
 
@@ -44,17 +46,19 @@ def glance(history: Sequence[Mapping], results: Mapping) -> Markup:
     tiles.append((number(round(float(np.median(logged["throughput/clips_per_second"][1])), 1)), "clips per second"))
   if "time/step_seconds" in logged:
     tiles.append((f"{np.median(logged['time/step_seconds'][1]):.2f} s", "per step (median)"))
-  return tag("div", [tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles], class_="tiles")
+  drawn = [tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles]
+  return tag("div", drawn, class_="tiles")
 
 
 def run_section(results: Mapping, config_text: str, command: str) -> Markup:
   """How to repeat the run: command, fingerprint, config, and every figure it ended with."""
-  parts = [lead("The command below with this config makes this run again.")]
-  parts.append(tag("pre", command, class_="command") if command else missing("The command was not recorded."))
+  parts = [missing("The command was not recorded.")]
+  if command:
+    parts = [lead("This command with this config makes the run again."), tag("pre", command, class_="command")]
   fingerprint = results.get("params/fingerprint")
   if fingerprint:
-    parts.append(tag("p", tag("small", "Fingerprint of the parameters: equal fingerprints mean bit-identical weights. "),
-                     tag("code", fingerprint, style="overflow-wrap:anywhere")))
+    meaning = tag("small", "Fingerprint of the parameters: equal fingerprints mean bit-identical weights. ")
+    parts.append(tag("p", meaning, tag("code", fingerprint, style="overflow-wrap:anywhere")))
   if config_text:
     parts.append(details("The config", tag("pre", config_text)))
   if results:
@@ -71,8 +75,8 @@ def loss_section(history: Sequence[Mapping]) -> Markup:
   if not names:
     return missing("The log holds no losses: metrics.jsonl is empty, or the run stopped before its first log line.")
   curves = [
-    figures.Curve("total" if name == "loss" else name.removeprefix("loss/").replace("_", " – "), *logged[name], shade)
-    for name, shade in zip(names, ["var(--ink)" if names[0] == "loss" else colour(0), *map(colour, range(len(names)))])
+    figures.Curve(_term_name(name), *logged[name], "var(--ink)" if name == "loss" else colour(i))
+    for i, name in enumerate(names, start=-1 if names[0] == "loss" else 0)
   ]
   explained = "Lower is better. Each point is a mean over the log lines next to it"
   if level is not None:
@@ -82,7 +86,12 @@ def loss_section(history: Sequence[Mapping]) -> Markup:
       "; the dashed line is log(batch size), what it costs to guess which clip of the batch a caption or a sound "
       "belongs to: a pair of modalities that falls below it has learned something"
     )
-  return join([lead(explained + "."), figures.line_chart(curves, x_name="step")])
+  parts = [lead(explained + "."), figures.line_chart(curves, x_name="step")]
+  if "data/duplicate_captions" in logged:
+    share = percent(float(np.mean(logged["data/duplicate_captions"][1])))
+    doubt = "nobody can tell these clips apart by their text, so the loss can't reach 0."
+    parts.append(tag("p", tag("small", f"{share} of a batch's captions stand in it more than once (mean): {doubt}")))
+  return join(parts)
 
 
 def recall_section(history: Sequence[Mapping]) -> Markup:
@@ -111,3 +120,9 @@ def recall_section(history: Sequence[Mapping]) -> Markup:
       curves.append(figures.Curve("chance", ends, np.full(2, level), shade, dashed=True))
     parts.append(figures.line_chart(curves, x_name="step", as_percent=True))
   return join(parts)
+
+
+def _term_name(name: str) -> str:
+  """What the legend calls a loss: "loss" is the total, "loss/video_text" is video – text."""
+  words = name.removeprefix("loss/").split("_")
+  return "total" if name == "loss" else (" – " if set(words) <= set(MODALITIES) else " ").join(words)

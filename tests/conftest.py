@@ -1,0 +1,30 @@
+"""Eight CPU devices, strict arrays, one compile cache, and the miniature data set."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+import jax
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_cache(tmp_path_factory):
+  """All tests and the programs they start share the cache of compiled programs."""
+  from vatt_jax import jobs
+
+  os.environ.setdefault("VATT_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+  jobs.compilation_cache()
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory) -> str:
+  """A prepared data set: 48 training clips, 12 + 12 held out; some lack picture, sound or caption."""
+  from vatt_jax.preparation import miniature
+
+  return miniature.prepare(str(tmp_path_factory.mktemp("miniature")))

@@ -1,0 +1,57 @@
+"""Which frames are picked, and how they are cut."""
+
+import io
+
+import numpy as np
+from PIL import Image
+import pytest
+import tensorflow as tf
+
+from vatt_jax.data import video
+
+OPTIONS = video.VideoOptions(frames=4, frames_per_second=5.0, size=16, patch=(2, 8, 8), crop="centre", flip=False)
+
+
+def jpeg(height, width, left, right):
+  pixels = np.zeros((height, width, 3), np.uint8)
+  pixels[:, : width // 2], pixels[:, width // 2 :] = left, right
+  file = io.BytesIO()
+  Image.fromarray(pixels).save(file, "JPEG", quality=95)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("start, expected", [(0.0, [0, 2, 4, 6]), (0.3, [3, 5, 7, 9]), (0.05, [0, 2, 4, 6])])
+def test_frames_are_those_shown_at_the_wanted_times(start, expected):
+  timestamps = tf.range(12, dtype=tf.float32) / 10
+  assert video.pick_frames(timestamps, start, 1.2, OPTIONS).numpy().tolist() == expected
+
+
+def test_short_clips_are_looped():
+  timestamps = tf.constant([0.0, 0.1, 0.2, 0.3])
+  assert video.pick_frames(timestamps, 0.0, 0.4, OPTIONS).numpy().tolist() == [0, 2, 0, 2]
+
+
+def test_variable_frame_rate_goes_by_time():
+  timestamps = tf.constant([0.0, 0.05, 0.5])
+  assert video.pick_frames(timestamps, 0.0, 1.0, OPTIONS).numpy().tolist() == [0, 1, 1, 2]
+
+
+def test_centre_crop_is_the_middle_square():
+  frames = video.read_frames(tf.constant([jpeg(32, 64, 0, 255)] * 4), tf.constant([0, 0], tf.int64), OPTIONS, train=False).numpy()
+  assert frames.shape == (4, 16, 16, 3) and frames.dtype == np.uint8
+  assert frames[:, :, :6].max() < 20 and frames[:, :, 10:].min() > 235
+
+
+def test_one_crop_flip_and_colour_for_the_whole_clip():
+  options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="inception", flip=True, colour_jitter=1.0)
+  picture = jpeg(32, 64, (200, 30, 30), (30, 30, 200))
+  for i in range(8):
+    frames = video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy()
+    assert np.all(frames == frames[0])
+  again = [video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy() for i in (3, 3, 4)]
+  assert np.all(again[0] == again[1]) and np.any(again[0] != again[2])
+
+
+def test_sizes_that_do_not_divide_are_refused():
+  with pytest.raises(ValueError, match="do not divide"):
+    video.VideoOptions(frames=5, frames_per_second=5.0, size=16, patch=(2, 8, 8))

@@ -1,0 +1,85 @@
+"""The losses against NumPy written from the equations, in float64."""
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+import pytest
+
+from vatt_jax.losses.nce import masked_mean, mil_nce, symmetric_nce
+
+
+def unit(x):
+  return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def reference(video, text, video_present, text_present, temperature, symmetric):
+  """Loops, one clip at a time: P positives, R my video against all texts, C all videos against my texts."""
+  video, text = unit(video.astype(np.float64)), unit(text.astype(np.float64))
+  losses = []
+  for i in np.flatnonzero(video_present & text_present):
+    P = sum(np.exp(video[i] @ t / temperature) for t in text[i])
+    R = sum(np.exp(video[i] @ t / temperature) for j in np.flatnonzero(text_present) for t in text[j])
+    C = sum(np.exp(video[j] @ t / temperature) for j in np.flatnonzero(video_present) for t in text[i])
+    losses.append(np.log(R) + np.log(C) - 2 * np.log(P) if symmetric else np.log(R + C) - np.log(P))
+  return np.mean(losses) if losses else 0.0
+
+
+@pytest.mark.parametrize("loss, symmetric", [(mil_nce, False), (symmetric_nce, True)])
+@pytest.mark.parametrize("candidates", [1, 5])
+@pytest.mark.parametrize("missing", ["nothing", "text", "both"])
+def test_equals_the_equations(loss, symmetric, candidates, missing):
+  random = np.random.default_rng(0)
+  video, text = random.normal(size=(8, 6)), random.normal(size=(8, candidates, 6))
+  text_present = np.ones(8, bool) if missing == "nothing" else np.arange(8) % 3 > 0
+  video_present = np.arange(8) % 4 > 0 if missing == "both" else np.ones(8, bool)
+  with jax.enable_x64(True):
+    value = loss(video, text, text_present, temperature=0.07, video_present=video_present)
+  expected = reference(video, text, video_present, text_present, 0.07, symmetric)
+  np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss, floor", [(mil_nce, np.log(2)), (symmetric_nce, 0.0)])
+def test_floor(loss, floor):
+  """Perfectly separated pairs: positives stand twice in the asymmetric denominator, so its floor is ln 2."""
+  same = np.eye(4, dtype=np.float32)
+  value = loss(same, same[:, None], np.ones(4, bool), temperature=0.01)
+  np.testing.assert_allclose(value, floor, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [mil_nce, symmetric_nce])
+def test_absent_items_have_no_influence(loss):
+  random = np.random.default_rng(1)
+  video, text = random.normal(size=(6, 4)), random.normal(size=(6, 2, 4))
+  present = np.array([1, 1, 0, 1, 0, 1], bool)
+  with jax.enable_x64(True):
+    value = loss(video, text, present, temperature=0.1, video_present=present)
+    fewer = loss(video[present], text[present], np.ones(4, bool), temperature=0.1)
+    grads = jax.grad(lambda v, t: loss(v, t, present, temperature=0.1, video_present=present), (0, 1))(video, text)
+  np.testing.assert_allclose(value, fewer, rtol=1e-12)
+  for grad in grads:
+    np.testing.assert_allclose(np.asarray(grad)[~present], 0.0, atol=1e-15)
+
+
+@pytest.mark.parametrize("loss", [mil_nce, symmetric_nce])
+def test_nothing_present_gives_zero_and_finite_gradients(loss):
+  nobody = np.zeros(3, bool)
+  video, text = np.zeros((3, 4), np.float32), np.zeros((3, 1, 4), np.float32)
+  value, grad = jax.value_and_grad(lambda v: loss(v, text, nobody, temperature=0.1, video_present=nobody))(video)
+  assert value == 0.0
+  assert np.all(np.isfinite(grad))
+
+
+@pytest.mark.parametrize("loss", [mil_nce, symmetric_nce])
+def test_sharded_batch_sees_all_negatives(loss):
+  """Eight devices with two clips each compute what one device computes, gradients included."""
+  random = np.random.default_rng(2)
+  video, text = (random.normal(size=s).astype(np.float32) for s in ((16, 8), (16, 3, 8)))
+  present = np.arange(16) % 5 > 0
+  function = jax.jit(jax.value_and_grad(lambda v, t, p: loss(v, t, p, temperature=0.07), (0, 1)))
+  rows = NamedSharding(Mesh(np.asarray(jax.devices()), "data"), PartitionSpec("data"))
+  sharded = function(*jax.device_put((video, text, present), rows))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), function(video, text, present), sharded)
+
+
+def test_masked_mean_ignores_what_is_masked():
+  assert masked_mean(np.array([1.0, np.nan, 3.0], np.float32), np.array([True, False, True])) == 2.0

@@ -1,0 +1,264 @@
+"""What `prepare` promises about interruptions, repetitions and other people's folders, shown with made-up units."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from vatt_jax.errors import UserError
+from vatt_jax.preparation import dataset
+from vatt_jax.preparation.cache import Cache
+from vatt_jax.preparation.clips import Caption, Clip
+from vatt_jax.preparation.digests import Digests
+from vatt_jax.preparation.units import Decoded, Problem
+
+
+@dataclasses.dataclass
+class Counted:
+  """A unit of one clip that leaves a line in `log` whenever it is decoded, and behaves as `mood` says."""
+
+  name: str
+  log: str
+  text: str = ""
+  mood: str = "good"
+
+  def identity(self):
+    return hashlib.sha256(repr((self.name, self.text)).encode()).hexdigest()
+
+  def decode(self):
+    with open(self.log, "a") as log:
+      log.write(self.name + "\n")
+    if self.mood == "crash":
+      os.abort()
+    if self.mood == "bug":
+      raise KeyError("oops")
+    if self.mood == "reject":
+      return Decoded(rejected=[Problem(self.name, "it is bad")])
+    if self.mood == "interrupt":
+      raise KeyboardInterrupt
+    random = np.random.default_rng(len(self.name))
+    return Decoded([
+        Clip(
+            key=self.name,
+            frames=(b"\xff\xd8" + random.bytes(99),) * 3,
+            timestamps=(0.0, 0.1, 0.2),
+            samples=random.integers(-99, 99, 800).astype(np.int16),
+            sample_rate_hz=8_000,
+            audio_start_seconds=0.25,
+            captions=(Caption(self.text or f"this is {self.name}", 0.0, 0.3),),
+            source=self.name,
+            start=1.5,
+        )
+    ])
+
+
+@pytest.fixture
+def log(tmp_path):
+  path = tmp_path / "log"
+  path.touch()
+  return path
+
+
+def many(log, count=20, **kwargs):
+  return [Counted(f"film {i}", str(log), **kwargs) for i in range(count)]
+
+
+def prepare(units, output, *, workers=0, source="here", **options):
+  return dataset.prepare(units, output, source=source, options=options, workers=workers, progress=False)
+
+
+def decoded(log):
+  return sorted(log.read_text().splitlines())
+
+
+def test_records_are_those_of_the_contract(tmp_path, log, records):
+  prepare(many(log, 1), tmp_path / "out")
+  (record,) = records(tmp_path / "out")["train"]
+  clip = many(log, 1)[0].decode().clips[0]
+  assert record["video"]["frames"] == list(clip.frames)
+  np.testing.assert_allclose(record["video"]["timestamps"], [0.0, 0.1, 0.2], atol=1e-7)
+  np.testing.assert_array_equal(record["audio"]["samples"], clip.samples)
+  assert record["audio"]["start_seconds"] == 0.25 and record["audio"]["sample_rate_hz"] == 8_000
+  assert record["captions"]["text"] == [b"this is film 0"]
+  assert (record["source"], record["clip"]["start"]) == (b"film 0", 1.5)
+  assert {name: record[name] for name in ("label", "language", "licence")} == dict.fromkeys(("label", "language", "licence"), b"")
+
+
+def test_the_same_units_give_the_same_bytes(tmp_path, log, record_files, preparation):
+  prepare(many(log), tmp_path / "a", workers=0)
+  prepare(list(reversed(many(log))), tmp_path / "b", workers=2)
+  assert record_files(tmp_path / "a") == record_files(tmp_path / "b")
+  assert preparation(tmp_path / "a") == preparation(tmp_path / "b")
+  for name in ("sentencepiece.model", "sentencepiece.vocab"):
+    assert (tmp_path / "a/tokenizer" / name).read_bytes() == (tmp_path / "b/tokenizer" / name).read_bytes()
+
+
+def test_nothing_is_done_twice(tmp_path, log, record_files):
+  assert not prepare(many(log), tmp_path / "out").unchanged
+  written = lambda: {path: path.stat().st_mtime_ns for path in (tmp_path / "out/clips").rglob("*")}
+  before = written()
+  assert prepare(many(log), tmp_path / "out").unchanged
+  assert decoded(log) == sorted(unit.name for unit in many(log))
+  assert written() == before
+
+
+def test_new_and_changed_units_are_decoded_and_the_rest_is_not(tmp_path, log, record_files):
+  prepare(many(log, 12), tmp_path / "out")
+  log.write_text("")
+  changed = [*many(log, 11), Counted("film 11", str(log), text="other"), Counted("new", str(log))]
+  assert not prepare(changed, tmp_path / "out").unchanged
+  assert decoded(log) == ["film 11", "new"]
+  prepare(changed, tmp_path / "fresh")
+  assert record_files(tmp_path / "out") == record_files(tmp_path / "fresh")
+
+
+def test_interrupted_it_goes_on(tmp_path, log, record_files):
+  units = many(log)
+  units[13].mood = "interrupt"
+  with pytest.raises(KeyboardInterrupt):
+    prepare(units, tmp_path / "out")
+  done = set(decoded(log)) - {units[13].name}
+  assert 0 < len(done) < 20
+  log.write_text("")
+  prepare(many(log), tmp_path / "out")
+  assert set(decoded(log)) == {unit.name for unit in units} - done
+  prepare(many(log), tmp_path / "fresh")
+  assert record_files(tmp_path / "out") == record_files(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("moves", range(6))
+def test_killed_while_the_new_data_set_moves_into_place(tmp_path, log, moves, monkeypatch, record_files, preparation):
+  """Every rename may be the last thing that happens: the next run finishes the move."""
+  prepare(many(log), tmp_path / "out")
+  rename, done = type(dataset.epath.Path(tmp_path)).rename, []
+
+  def rename_until_killed(path, target):
+    if path.name in dataset.PUBLISHED:
+      if len(done) == moves:
+        raise KeyboardInterrupt
+      done.append(target)
+    return rename(path, target)
+
+  monkeypatch.setattr(type(dataset.epath.Path(tmp_path)), "rename", rename_until_killed)
+  with pytest.raises(KeyboardInterrupt):
+    prepare(many(log, 25), tmp_path / "out")
+  monkeypatch.undo()
+  prepare(many(log, 25), tmp_path / "out")
+  prepare(many(log, 25), tmp_path / "fresh")
+  assert record_files(tmp_path / "out") == record_files(tmp_path / "fresh")
+  assert preparation(tmp_path / "out") == preparation(tmp_path / "fresh")
+  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".work", "clips", "preparation.json", "tokenizer"]
+
+
+def test_a_crash_costs_the_unit_that_crashed(tmp_path, log):
+  units = many(log, 6)
+  units[2].mood, units[3].mood, units[4].mood = "crash", "bug", "reject"
+  found = prepare(units, tmp_path / "out", workers=2).preparation
+  assert found["accepted"] == 3
+  assert {problem["file"]: problem["reason"] for problem in found["rejected"]} == {
+      "film 2": "the decoder crashed on it",
+      "film 3": "unexpected KeyError: 'oops' (please report this)",
+      "film 4": "it is bad",
+  }
+
+
+def test_other_options_are_refused_and_shown(tmp_path, log):
+  prepare(many(log), tmp_path / "out", short_side=128)
+  with pytest.raises(UserError, match="short_side=128 instead of 256"):
+    prepare(many(log), tmp_path / "out", short_side=256)
+  with pytest.raises(UserError, match="source=here instead of there"):
+    prepare(many(log), tmp_path / "out", short_side=128, source="there")
+
+
+def test_options_are_refused_from_the_first_moment(tmp_path, log):
+  units = many(log)
+  units[5].mood = "interrupt"
+  with pytest.raises(KeyboardInterrupt):
+    prepare(units, tmp_path / "out", short_side=128)
+  with pytest.raises(UserError, match="short_side"):
+    prepare(many(log), tmp_path / "out", short_side=256)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, log):
+  (tmp_path / "out/clips").mkdir(parents=True)
+  (tmp_path / "out/clips/holiday.txt").write_text("mine")
+  with pytest.raises(UserError, match="holds clips of something else"):
+    prepare(many(log), tmp_path / "out")
+  assert (tmp_path / "out/clips/holiday.txt").read_text() == "mine"
+
+
+def test_two_at_a_time_are_refused(tmp_path, log):
+  class Nested(Counted):
+    def decode(self):
+      with pytest.raises(UserError, match="Another process"):
+        prepare(many(log), tmp_path / "out")
+      return super().decode()
+
+  assert prepare([Nested("a", str(log))], tmp_path / "out").preparation["accepted"] == 1
+
+
+def test_nothing_usable_is_the_users_error_and_spoils_nothing(tmp_path, log):
+  with pytest.raises(UserError, match="film 0: it is bad; film 1: it is bad"):
+    prepare(many(log, 2, mood="reject"), tmp_path / "out", short_side=1)
+  prepare(many(log, 2, text="x"), tmp_path / "out", short_side=2)
+  with pytest.raises(UserError, match="holds no media"):
+    prepare([], tmp_path / "none")
+
+
+def test_a_deleted_cache_costs_time_only(tmp_path, log):
+  prepare(many(log), tmp_path / "out")
+  for path in (tmp_path / "out/.work/units").rglob("*"):
+    path.unlink() if path.is_file() else None
+  log.write_text("")
+  assert prepare(many(log), tmp_path / "out").unchanged
+  assert decoded(log) == []
+
+
+def test_without_captions_there_is_no_vocabulary(tmp_path, log):
+  @dataclasses.dataclass
+  class Mute(Counted):
+    def decode(self):
+      decoded = super().decode()
+      return Decoded([dataclasses.replace(clip, captions=()) for clip in decoded.clips])
+
+  prepare(many(log), tmp_path / "out")
+  assert (tmp_path / "out/tokenizer/sentencepiece.model").exists()
+  found = prepare([Mute("mute", str(log))], tmp_path / "out").preparation
+  assert found["vocabulary_pieces"] == 0
+  assert "no vocabulary" in found["warnings"][0]["reason"]
+  assert not (tmp_path / "out/tokenizer").exists()
+
+
+def test_the_cache_stores_equal_frames_once_and_notices_damage(tmp_path, log):
+  cache, unit = Cache(tmp_path / "cache"), many(log, 1)[0]
+  original = unit.decode()
+  cache.put("ab12", original)
+  (clip,), (read,) = original.clips, cache.get("ab12").clips
+  for field in dataclasses.fields(Clip):
+    if field.name != "samples":
+      assert getattr(read, field.name) == getattr(clip, field.name)
+  np.testing.assert_array_equal(read.samples, clip.samples)
+  (header,) = cache.headers("ab12").clips
+  assert len(header.frames) == 3 and header.frames[0] == b"" and len(header.samples) == 800
+  path = pathlib.Path(cache.path("ab12"))
+  assert path.stat().st_size < 1600 + 2 * len(clip.frames[0]) + 1000
+  assert cache.has("ab12") and not cache.has("cd34")
+  path.write_bytes(path.read_bytes()[:-1])
+  assert not cache.has("ab12")
+
+
+def test_digests_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
+  file, memory = tmp_path / "a", tmp_path / "memory.jsonl"
+  file.write_bytes(b"one")
+  os.utime(file, (1, 1))
+  first = Digests(memory).of(file)
+  assert first == hashlib.sha256(b"one").hexdigest()
+  monkeypatch.setattr(hashlib, "file_digest", None)  # Not called again:
+  memory.write_text(memory.read_text() + '["half a li')
+  assert Digests(memory).of(file) == first
+  monkeypatch.undo()
+  file.write_bytes(b"two")
+  assert Digests(memory).of(file) == hashlib.sha256(b"two").hexdigest()

@@ -1,0 +1,170 @@
+"""State, step, optimizer, mesh, checkpoints and workdir, each alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vatt_jax.errors import UserError
+from vatt_jax.training import checkpoints, mesh as mesh_lib, optimizers, sharding, workdir
+from vatt_jax.training.state import fingerprint, init_state
+from vatt_jax.training.step import make_step
+
+
+class LineFit:
+  """The smallest objective: y = w x."""
+
+  partition_rules = ((".*", ()),)
+
+  def init(self, rng, batch):
+    return {"params": {"w": jnp.ones([2])}, "seen": {"count": jnp.zeros([])}}
+
+  def loss(self, variables, batch, rng, train):
+    loss = jnp.mean((batch["x"] @ variables["params"]["w"] - batch["y"]) ** 2)
+    return loss, {"loss": loss, "draw": jax.random.uniform(rng)}, {"seen": {"count": variables["seen"]["count"] + 1}}
+
+
+BATCH = {"x": np.eye(2, dtype=np.float32), "y": np.array([3.0, -1.0], np.float32)}
+
+
+@pytest.fixture
+def fit():
+  optimizer = optax.adam(0.1)
+  state = init_state(LineFit(), optimizer, jax.random.key(0), BATCH)
+  return jax.jit(make_step(LineFit(), optimizer, seed=7)), state
+
+
+def test_a_step_learns_and_counts(fit):
+  step, state = fit
+  for _ in range(200):
+    state, metrics = step(state, BATCH)
+  assert int(state.step) == 200 and metrics["loss"] < 1e-2
+  assert float(state.model_state["seen"]["count"]) == 200
+
+
+def test_randomness_is_a_function_of_the_step(fit):
+  step, state = fit
+  first, metrics = step(state, BATCH)
+  _, again = step(state, BATCH)
+  _, later = step(first, BATCH)
+  assert metrics["draw"] == again["draw"] != later["draw"]
+
+
+def test_a_non_finite_update_is_left_out_and_counted(fit):
+  step, state = fit
+  bad = {**BATCH, "y": np.array([np.nan, 0.0], np.float32)}
+  after, _ = step(*[step(state, bad)[0], bad])
+  assert int(after.step) == 2 and int(after.skipped) == 2
+  jax.tree.map(np.testing.assert_array_equal, (after.params, after.opt_state, after.model_state), (state.params, state.opt_state, state.model_state))
+  recovered, _ = step(after, BATCH)
+  assert int(recovered.skipped) == 0 and np.all(np.isfinite(recovered.params["w"]))
+
+
+def test_schedule_has_the_published_values():
+  """VATT: 1e-4 -> 5e-5 over 0.5 M steps with 5k warm-up; values measured on the official schedule."""
+  schedule = optimizers.warmup_cosine(1e-4, 5e-5, 5_000, 500_000)
+  expected = {0: 0.0, 2_500: 5e-5, 5_000: 1e-4, 100_000: 9.559e-5, 252_500: 7.5e-5, 500_000: 5e-5}
+  for step, value in expected.items():
+    np.testing.assert_allclose(schedule(step), value, rtol=1e-4, atol=1e-12)
+
+
+def test_mesh_fills_in_and_refuses():
+  assert dict(mesh_lib.make_mesh((1, -1, 2)).shape) == {"replica": 1, "data": 4, "model": 2}
+  with pytest.raises(UserError, match="needs 3 devices, there are 8"):
+    mesh_lib.make_mesh((1, 3, 1))
+  with pytest.raises(UserError, match="does not divide by the 8 devices"):
+    mesh_lib.check_batch_size(12, mesh_lib.make_mesh((1, -1, 1)))
+
+
+def test_the_first_matching_rule_decides():
+  mesh = mesh_lib.make_mesh((1, 4, 2))
+  shapes = {"a": {"kernel": jax.ShapeDtypeStruct((8, 8), jnp.float32)}, "b": jax.ShapeDtypeStruct((4,), jnp.float32)}
+  placed = sharding.shardings(shapes, ((r"a/kernel", ("data", "model")), (".*", ())), mesh)
+  assert placed["a"]["kernel"].shard_shape((8, 8)) == (2, 4) and placed["b"].shard_shape((4,)) == (4,)
+  assert "68 parameters" in sharding.parameter_table(shapes, placed)
+  with pytest.raises(ValueError, match="no partition rule matches b"):
+    sharding.shardings(shapes, ((r"a/", ()),), mesh)
+
+
+def test_fingerprint_sees_every_bit_and_no_order():
+  params = {"b": np.float32([1, 2]), "a": {"c": np.float32([3])}}
+  same = {"a": {"c": jnp.float32([3])}, "b": jnp.float32([1, 2])}
+  assert fingerprint(params) == fingerprint(same)
+  assert fingerprint(params) != fingerprint({**params, "b": np.float32([1, np.nextafter(np.float32(2), np.float32(3))])})
+
+
+def checkpoint_run(folder, state, steps):
+  store = checkpoints.Checkpoints(str(folder), keep=2)
+  for step in steps:
+    store.save(step, state.replace(step=jnp.int32(step)), {"step": step, "config": {}})
+  store.wait()
+  return store
+
+
+def test_checkpoints_keep_the_newest_and_a_readable_manifest(fit, tmp_path):
+  _, state = fit
+  store = checkpoint_run(tmp_path, state, [1, 2, 3])
+  assert checkpoints.steps(str(tmp_path)) == [2, 3]
+  assert checkpoints.manifest(checkpoints.find(str(tmp_path)))["step"] == 3
+  assert int(store.restore_newest(state, print).step) == 3
+  loaded = checkpoints.restore_variables(checkpoints.find(str(tmp_path)))
+  np.testing.assert_array_equal(loaded["params"]["w"], state.params["w"])
+  assert set(loaded) == {"params", "seen"}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(fit, tmp_path, damage):
+  _, state = fit
+  checkpoint_run(tmp_path, state, [1, 2]).close()
+  for path in sorted((tmp_path / "checkpoints/2/state").rglob("*")):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if damage == "truncate" else path.unlink()
+  said = []
+  store = checkpoints.Checkpoints(str(tmp_path))
+  assert int(store.restore_newest(state, said.append).step) == 1
+  assert len(said) == 1 and "checkpoints/2 is damaged" in said[0]
+  assert (tmp_path / "checkpoints/2.damaged").exists()
+  store.save(2, state, {"step": 2})
+  store.wait()
+  assert checkpoints.steps(str(tmp_path)) == [1, 2]
+
+
+def test_no_checkpoint_is_told(tmp_path):
+  with pytest.raises(UserError, match="no checkpoint"):
+    checkpoints.find(str(tmp_path))
+
+
+def test_one_run_per_workdir(tmp_path):
+  lock = workdir.Lock(str(tmp_path))
+  code = f"from vatt_jax.training import workdir; workdir.Lock({str(tmp_path)!r})"
+  refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+  assert refused.returncode and f"process {os.getpid()}" in refused.stderr
+  lock.release()
+  assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_another_config_is_refused_with_the_difference(tmp_path):
+  config = {"seed": 0, "mesh": [1, -1, 1], "total_steps": 10, "model": {"width": 8}}
+  assert workdir.check_config(str(tmp_path), config) == []
+  assert workdir.check_config(str(tmp_path), {**config, "mesh": [1, 2, 4]}) == []
+  assert "total_steps: 10 -> 20" in workdir.check_config(str(tmp_path), {**config, "total_steps": 20})[0]
+  with pytest.raises(UserError, match=r"model\.width: 8 -> 16"):
+    workdir.check_config(str(tmp_path), {**config, "total_steps": 20, "model": {"width": 16}})
+  assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 8
+
+
+def test_metrics_of_work_that_is_done_again_are_removed(tmp_path):
+  log = workdir.MetricsLog(str(tmp_path), 0)
+  for step in (10, 20, 30):
+    log.write(step, {"loss": 1.0 / step})
+  log.close()
+  with (tmp_path / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 40, "lo')  # cut off by a kill
+  workdir.MetricsLog(str(tmp_path), 20).close()
+  assert [row["step"] for row in workdir.read_metrics(str(tmp_path))] == [10, 20]

@@ -1,0 +1,105 @@
+"""Evaluates checkpoints: retrieval between video, sound and text on held-out clips, next to chance, and a report.
+
+  python -m vatt_jax.evaluate --workdir=runs/first                       # the newest checkpoint of a run
+  python -m vatt_jax.evaluate --checkpoint=runs/first/checkpoints/500    # this one
+  python -m vatt_jax.evaluate --workdir=runs/first --follow              # every new one, until training is done
+
+The model and its input come from the checkpoint. --config=FILE (with --config.data.directory=DIR) chooses other
+evaluators or another data set. Figures are printed and appended to WORKDIR/eval.jsonl; pictures go into
+WORKDIR/report.html.
+"""
+
+import json
+import time
+
+from absl import flags
+from etils import epath
+import ml_collections
+from ml_collections import config_flags
+import tensorflow as tf
+
+from vatt_jax import errors, jobs
+from vatt_jax.training import checkpoints, mesh as mesh_lib
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Evaluators and data set to use instead of the run's own.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "A run of `train`: its newest checkpoint is evaluated.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.")
+_FOLLOW = flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.")
+_POLL_SECONDS = flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1)
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise errors.UserError(f"unexpected arguments {' '.join(argv[1:])}; flags begin with --.")
+  if bool(_WORKDIR.value) == bool(_CHECKPOINT.value):
+    raise errors.UserError("give either --workdir=DIR of a run or --checkpoint=PATH.")
+  if _FOLLOW.value and not _WORKDIR.value:
+    raise errors.UserError("--follow needs --workdir=DIR: one checkpoint has no successors.")
+  place = _WORKDIR.value or _CHECKPOINT.value
+  if not epath.Path(place).exists() and not _FOLLOW.value:
+    raise errors.UserError(f"{place} does not exist.")
+  tf.config.set_visible_devices([], "GPU")
+  jobs.compilation_cache()
+  if _FOLLOW.value:
+    follow(place, _CONFIG.value, _POLL_SECONDS.value)
+  else:
+    evaluate(checkpoints.find(place), _CONFIG.value)
+
+
+def evaluate(checkpoint: epath.Path, override: ml_collections.ConfigDict | None) -> dict[str, float]:
+  """Evaluates one checkpoint, prints, and writes into its workdir; returns the metrics."""
+  workdir = checkpoint.parent.parent if checkpoint.parent.name == checkpoints.FOLDER else checkpoint
+  manifest = checkpoints.manifest(checkpoint)
+  config = ml_collections.ConfigDict(manifest["config"], convert_dict=True)
+  if override is not None:
+    config.evaluators = override.evaluators
+    config.data.directory = override.data.directory or config.data.directory
+  mesh = mesh_lib.make_mesh((1, -1, 1))
+  inputs = jobs.open_inputs(config, str(workdir))
+  evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs), inputs, mesh)
+  variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
+  metrics = evaluation.run(None, variables)
+  print(f"step {manifest['step']} of {workdir}\n{table(metrics)}", flush=True)
+  with (epath.Path(workdir) / "eval.jsonl").open("a") as file:
+    file.write(json.dumps({"step": manifest["step"], **metrics}) + "\n")
+  jobs.write_report(str(workdir), config, metrics, evaluation.embedded)
+  print(f"report: {workdir / 'report.html'}", flush=True)
+  return metrics
+
+
+def follow(workdir: str, override: ml_collections.ConfigDict | None, poll_seconds: float) -> None:
+  """Evaluates the checkpoints of a run as they appear, each once, until the run has written its results."""
+  done = {row["step"] for row in _rows(workdir)}
+  while True:
+    finished = (epath.Path(workdir) / "results.json").exists()
+    new = [step for step in checkpoints.steps(workdir) if step not in done]
+    for step in new:
+      try:
+        evaluate(epath.Path(workdir) / checkpoints.FOLDER / str(step), override)
+      except FileNotFoundError:
+        print(f"checkpoint {step} was removed by its run before it was evaluated.", flush=True)
+      done.add(step)
+    if finished and not new:
+      return
+    if not new:
+      time.sleep(poll_seconds)
+
+
+def table(metrics: dict[str, float]) -> str:
+  """One line per set and direction: recall at 1, 5, 10 with chance behind it, and the median rank."""
+  lines = [f"{'':34s} {'R@1':>15s} {'R@5':>15s} {'R@10':>15s}  median rank"]
+  for name in sorted(key.rsplit("/", 1)[0] for key in metrics if key.endswith("/median_rank")):
+    cells = [
+        f"{100 * metrics[f'{name}/recall_at_{k}']:5.1f} ({100 * metrics[f'{name}/chance_recall_at_{k}']:5.1f} %)" for k in (1, 5, 10)
+    ]
+    lines.append(f"{name.removeprefix('eval/'):34s} {' '.join(f'{c:>15s}' for c in cells)}  {metrics[f'{name}/median_rank']:11.1f}")
+  return "\n".join([*lines, "(in brackets: chance)"])
+
+
+def _rows(workdir: str) -> list[dict]:
+  path = epath.Path(workdir) / "eval.jsonl"
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+if __name__ == "__main__":
+  errors.run(main)
