@@ -50,7 +50,7 @@ def vatt_model() -> ml_collections.ConfigDict:
   """VATT-MBS: medium video, base audio and small text towers."""
   return ml_collections.ConfigDict({
       "video_size": "medium", "audio_size": "base", "text_size": "small", "agnostic": False,
-      "word_width": 300, "trainable_words": False, "post_width": 1024, "va_width": 512, "vt_width": 256,
+      "word_width": 300, "trainable_words": False, "text_scaled": False, "post_width": 1024, "va_width": 512, "vt_width": 256,
       "dropout": 0.1, "audio_scale": 1.0, "audio_projection_init": "glorot",
   })  # fmt: skip
 

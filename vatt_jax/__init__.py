@@ -3,3 +3,4 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads the files; its start-up messages help nobody.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

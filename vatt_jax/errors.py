@@ -29,6 +29,9 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
+  if {"--help", "-h", "--helpshort", "-help"} & set(argv[1:]):
+    print(f"{sys.modules['__main__'].__doc__}\nflags:\n{flags.FLAGS.main_module_help()}")
+    sys.exit(0)
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:

@@ -21,29 +21,24 @@ import tensorflow as tf
 from vatt_jax import errors, jobs
 from vatt_jax.training import checkpoints, mesh as mesh_lib
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Evaluators and data set to use instead of the run's own.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "A run of `train`: its newest checkpoint is evaluated.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.")
-_FOLLOW = flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.")
-_POLL_SECONDS = flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1)
-
 
 def main(argv) -> None:
   if len(argv) > 1:
     raise errors.UserError(f"unexpected arguments {' '.join(argv[1:])}; flags begin with --.")
-  if bool(_WORKDIR.value) == bool(_CHECKPOINT.value):
+  given = flags.FLAGS
+  if bool(given.workdir) == bool(given.checkpoint):
     raise errors.UserError("give either --workdir=DIR of a run or --checkpoint=PATH.")
-  if _FOLLOW.value and not _WORKDIR.value:
+  if given.follow and not given.workdir:
     raise errors.UserError("--follow needs --workdir=DIR: one checkpoint has no successors.")
-  place = _WORKDIR.value or _CHECKPOINT.value
-  if not epath.Path(place).exists() and not _FOLLOW.value:
+  place = given.workdir or given.checkpoint
+  if not epath.Path(place).exists() and not given.follow:
     raise errors.UserError(f"{place} does not exist.")
   tf.config.set_visible_devices([], "GPU")
   jobs.compilation_cache()
-  if _FOLLOW.value:
-    follow(place, _CONFIG.value, _POLL_SECONDS.value)
+  if given.follow:
+    follow(place, given.config, given.poll_seconds)
   else:
-    evaluate(checkpoints.find(place), _CONFIG.value)
+    evaluate(checkpoints.find(place), given.config)
 
 
 def evaluate(checkpoint: epath.Path, override: ml_collections.ConfigDict | None) -> dict[str, float]:
@@ -102,4 +97,9 @@ def _rows(workdir: str) -> list[dict]:
 
 
 if __name__ == "__main__":
+  config_flags.DEFINE_config_file("config", None, "Evaluators and data set to use instead of the run's own.")
+  flags.DEFINE_string("workdir", None, "A run of `train`: its newest checkpoint is evaluated.")
+  flags.DEFINE_string("checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.")
+  flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.")
+  flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1)
   errors.run(main)

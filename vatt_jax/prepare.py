@@ -19,6 +19,7 @@ OUTPUT/preparation.json. Stopped at any moment, the same command goes on with wh
 done, it looks for files that are new or changed.
 """
 
+import errno
 import os
 import pathlib
 import sys
@@ -29,6 +30,8 @@ from vatt_jax import errors
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
 _SOURCE = flags.DEFINE_string("source", None, "'demo', a folder of media, or a manifest (.csv, .tsv, .jsonl).")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the data set; made where needed.")
 _CLIP_SECONDS = flags.DEFINE_float(
@@ -38,22 +41,26 @@ _FRAMES_PER_SECOND = flags.DEFINE_float(
     "frames_per_second", None, "Most frames kept a second of video (10).", lower_bound=0.01, upper_bound=240
 )
 _SHORT_SIDE = flags.DEFINE_integer(
-    "short_side", None, "Frames are scaled down to this many pixels on their short side (256; demo: 128).", lower_bound=8
+    "short_side", None, "Frames are scaled down to this short side in pixels (256; demo: 128).", lower_bound=8
 )
 _SAMPLE_RATE_HZ = flags.DEFINE_integer(
-    "sample_rate_hz", None, "Sound is resampled to this rate (48000; demo: 16000).", lower_bound=1000, upper_bound=384_000
+    "sample_rate_hz",
+    None,
+    "Sound is resampled to this rate (48000; demo: 16000).",
+    lower_bound=1000,
+    upper_bound=384_000,
 )
 _VOCABULARY_SIZE = flags.DEFINE_integer(
-    "vocabulary_size", 0, "SentencePiece pieces; 0 chooses by the amount of text.", lower_bound=0
+    "vocabulary_size", None, "SentencePiece pieces; 0 chooses by the amount of text (0; demo: 500).", lower_bound=0
 )
 _WORKERS = flags.DEFINE_integer(
-    "workers", os.cpu_count(), "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
+    "workers", CORES, "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
 )
 
 DEFAULTS = {
-    "demo": {"frames_per_second": 10.0, "short_side": 128, "sample_rate_hz": 16_000},
-    "folder": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000},
-    "manifest": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000},
+    "demo": {"frames_per_second": 10.0, "short_side": 128, "sample_rate_hz": 16_000, "vocabulary_size": 500},
+    "folder": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000, "vocabulary_size": 0},
+    "manifest": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000, "vocabulary_size": 0},
 }
 MANIFEST_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -65,7 +72,7 @@ def main(argv: list[str]) -> None:
     raise errors.UserError("Say what to prepare and where: --source=demo|FOLDER|MANIFEST --output=FOLDER.")
   source, output = os.path.expanduser(_SOURCE.value), os.path.expanduser(_OUTPUT.value)
   if "://" in output:
-    raise errors.UserError("ArrayRecord files are written to local or mounted folders only; copy the data set afterwards.")
+    raise errors.UserError("ArrayRecord files can be written to local and mounted folders only: copy them afterwards.")
   kind = _kind(source)
   options = _options(kind)
   units, problems = _find(kind, source, output, options)
@@ -92,6 +99,7 @@ def _options(kind: str) -> dict:
       "frames_per_second": _FRAMES_PER_SECOND.value,
       "short_side": _SHORT_SIDE.value,
       "sample_rate_hz": _SAMPLE_RATE_HZ.value,
+      "vocabulary_size": _VOCABULARY_SIZE.value,
   }
   if kind == "demo" and given["clip_seconds"] is not None:
     raise errors.UserError("--clip_seconds does not apply to the demo set: its clips are as long as their voices.")
@@ -102,15 +110,16 @@ def _find(kind: str, source: str, output: str, options: dict):
   """The units of a source, and the problems met while looking for them."""
   from vatt_jax.preparation import digests, units
 
+  media = {name: value for name, value in options.items() if name != "vocabulary_size"}
   if kind == "demo":
     from vatt_jax.preparation import stamps
 
     try:
-      return stamps.units(**options), None
+      return stamps.units(**media), None
     except stamps.Unavailable as error:
       raise errors.UserError(str(error)) from error
   remembered = digests.Digests(os.path.join(output, ".work", "digests.jsonl"))
-  options = units.Options(**options)
+  options = units.Options(**media)
   if kind == "manifest":
     from vatt_jax.preparation import manifest
 
@@ -130,10 +139,14 @@ def _prepare(units, problems, source: str, output: str, options: dict) -> None:
         units,
         output,
         source=source,
-        options={**options, "vocabulary_size": _VOCABULARY_SIZE.value},
+        options=options,
         problems=problems,
         workers=_WORKERS.value,
     )
+  except OSError as error:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+      raise
+    raise errors.UserError(f"{output} cannot be written: {error.strerror}. What is decoded is kept.") from error
   except KeyboardInterrupt:
     print("\nStopped. What is decoded is kept; the same command goes on from there.", file=sys.stderr)
     sys.exit(130)

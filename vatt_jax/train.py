@@ -22,18 +22,16 @@ from vatt_jax.training.progress import Progress
 from vatt_jax.training.state import fingerprint, init_state
 from vatt_jax.training.step import make_step
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.")
-
 MAX_SKIPPED = 20  # updates in a row that were not finite
 
 
 def main(argv) -> None:
   if len(argv) > 1:
     raise errors.UserError(f"unexpected arguments {' '.join(argv[1:])}; flags begin with --.")
-  if not _CONFIG.value or not _WORKDIR.value:
+  config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
+  if not config or not workdir:
     raise errors.UserError("--config=FILE and --workdir=DIR are needed, such as --config=configs/pretrain/vatt_demo.py.")
-  train(_CONFIG.value, _WORKDIR.value)
+  train(config, workdir)
 
 
 def train(config, workdir: str) -> None:
@@ -66,14 +64,15 @@ def train(config, workdir: str) -> None:
       host=jax.process_index(), hosts=jax.process_count(), threads=config.data.threads or None, on_broken=broken.add,
   )  # fmt: skip
   broken = _Broken()
-  example = next(iter(stream(0)))
-  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), example)
-  placed = sharding.shardings(jax.eval_shape(init), objective.partition_rules, mesh)
+  spec = pipeline.batch_spec(inputs.options, config.batch_size)
+  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec)
+  shapes = jax.eval_shape(init)
+  placed = sharding.shardings(shapes, objective.partition_rules, mesh)
 
   # ---- State: from the own workdir, else from config.init_from, else from scratch.
   store = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
-  shapes = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), jax.eval_shape(init), placed)
-  state = store.restore_newest(shapes, lambda line: _say(f"warning: {line}"))
+  like = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, placed)
+  state = store.restore_newest(like, lambda line: _say(f"warning: {line}"))
   if state is None:
     state = jax.jit(init, out_shardings=placed)()
     if config.init_from:
@@ -186,4 +185,6 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.")
+  flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.")
   errors.run(main)

@@ -28,9 +28,9 @@ def test_sound_that_starts_late_is_silent_before():
   np.testing.assert_array_equal(got, np.r_[np.zeros(400), np.arange(1, 401)])
 
 
-def test_zero_padding_around_a_short_clip():
-  got = window(np.full(400, 7), -0.02)
-  np.testing.assert_array_equal(got, np.r_[np.zeros(160), np.full(400, 7), np.zeros(240)])
+def test_silence_after_a_short_clip():
+  got = window(np.full(400, 7), 0.0)
+  np.testing.assert_array_equal(got, np.r_[np.full(400, 7), np.zeros(400)])
 
 
 def test_looping_a_short_clip():
@@ -74,3 +74,11 @@ def test_spectrogram_is_scaled_to_its_own_range():
 def test_the_published_spectrogram_has_144_patches_of_80():
   opts = audio.AudioOptions(samples=153_600, sample_rate_hz=48_000, patch=128, spectrogram=True)
   assert opts.grid == (9, 16) and opts.spectrogram_patch[0] * opts.spectrogram_patch[1] == 80
+
+
+def test_another_speed_stretches_the_sound():
+  """A ramp read at speed f has slope f; the same key always draws the same speed."""
+  got = [window(np.arange(4_000), 0.0, train=True, opts=options(speed=0.2)) for _ in range(2)]
+  slope = (got[0][700] - got[0][100]) / 600
+  assert 0.8 <= slope <= 1.2 and slope != 1.0
+  np.testing.assert_array_equal(*got)

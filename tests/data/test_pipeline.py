@@ -43,6 +43,8 @@ def test_the_contract(data):
       "text/mask": ("bool", (8, 3, 8)),
       "text/present": ("bool", (8,)),
   }
+  spec = pipeline.batch_spec(OPTIONS, 8)
+  assert {key: (s.dtype.name, s.shape) for key, s in spec.items()} == {key: (v.dtype.name, v.shape) for key, v in batch.items()}
   assert batch["video/positions"].max() < 8 and batch["audio/positions"].max() < 20
   np.testing.assert_array_equal(batch["text/mask"], batch["text/ids"] != 0)
 

@@ -5,7 +5,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
-from vatt_jax.losses.nce import masked_mean, mil_nce, symmetric_nce
+from vatt_jax.losses.nce import masked_mean, mil_nce, symmetric_nce, untrained_level
 
 
 def unit(x):
@@ -83,3 +83,10 @@ def test_sharded_batch_sees_all_negatives(loss):
 
 def test_masked_mean_ignores_what_is_masked():
   assert masked_mean(np.array([1.0, np.nan, 3.0], np.float32), np.array([True, False, True])) == 2.0
+
+
+@pytest.mark.parametrize("name, loss", [("asymmetric", mil_nce), ("symmetric", symmetric_nce)])
+def test_untrained_level(name, loss):
+  equal = np.ones((8, 4), np.float32)
+  value = loss(equal, equal[:, None], np.ones(8, bool), temperature=0.07)
+  np.testing.assert_allclose(value, untrained_level(name, 8), rtol=1e-5)

@@ -82,7 +82,9 @@ def test_lines_of_a_text_file():
   assert captions.parse_lines("a dog \n\n  barks  loudly\r\n") == ("a dog", "barks loudly")
 
 
-@pytest.mark.parametrize("text, seconds", [("12.5", 12.5), (3, 3.0), ("1:02", 62.0), ("1:00:00,5", 3600.5), (" 7 ", 7.0)])
+@pytest.mark.parametrize(
+    "text, seconds", [("12.5", 12.5), (3, 3.0), ("1:02", 62.0), ("1:00:00,5", 3600.5), (" 7 ", 7.0)]
+)
 def test_seconds(text, seconds):
   assert captions.parse_seconds(text) == seconds
 

@@ -84,7 +84,7 @@ def test_records_are_those_of_the_contract(tmp_path, log, records):
   assert record["audio"]["start_seconds"] == 0.25 and record["audio"]["sample_rate_hz"] == 8_000
   assert record["captions"]["text"] == [b"this is film 0"]
   assert (record["source"], record["clip"]["start"]) == (b"film 0", 1.5)
-  assert {name: record[name] for name in ("label", "language", "licence")} == dict.fromkeys(("label", "language", "licence"), b"")
+  assert record["label"] == record["language"] == record["licence"] == b""
 
 
 def test_the_same_units_give_the_same_bytes(tmp_path, log, record_files, preparation):
@@ -150,7 +150,14 @@ def test_killed_while_the_new_data_set_moves_into_place(tmp_path, log, moves, mo
   prepare(many(log, 25), tmp_path / "fresh")
   assert record_files(tmp_path / "out") == record_files(tmp_path / "fresh")
   assert preparation(tmp_path / "out") == preparation(tmp_path / "fresh")
-  assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".work", "clips", "preparation.json", "tokenizer"]
+  assert {path.name for path in (tmp_path / "out").iterdir()} == {".work", *dataset.PUBLISHED}
+
+
+def test_few_files_all_train_and_that_is_said(tmp_path, log):
+  found = prepare(many(log, 3), tmp_path / "out").preparation
+  assert found["splits"] == {"train": 3, "validation": 0, "test": 0}
+  (warning,) = found["warnings"]
+  assert "no clip is for validation or test: of fewer than 10 files all train" in warning["reason"]
 
 
 def test_a_crash_costs_the_unit_that_crashed(tmp_path, log):
@@ -228,7 +235,7 @@ def test_without_captions_there_is_no_vocabulary(tmp_path, log):
   assert (tmp_path / "out/tokenizer/sentencepiece.model").exists()
   found = prepare([Mute("mute", str(log))], tmp_path / "out").preparation
   assert found["vocabulary_pieces"] == 0
-  assert "no vocabulary" in found["warnings"][0]["reason"]
+  assert any("no vocabulary" in warning["reason"] for warning in found["warnings"])
   assert not (tmp_path / "out/tokenizer").exists()
 
 

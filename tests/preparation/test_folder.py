@@ -33,7 +33,8 @@ def fill(root):
   put("talk/one.mp4")
   put("talk/one.json", json.dumps({"caption": "A beep.", "label": "beep", "language": "en", "start": 1, "end": 2.5}))
   put("talk/several.mp4")
-  put("talk/several.json", json.dumps([{"start": 0, "end": 1, "captions": ["a", "b"]}, {"start": "0:03", "end": "0:04"}]))
+  several = [{"start": 0, "end": 1, "captions": ["a", "b"]}, {"start": "0:03", "end": "0:04"}]
+  put("talk/several.json", json.dumps(several))
   put("talk/about.mp4")
   put("talk/about.json", json.dumps({"label": "about", "language": "de"}))
   put("talk/about.srt", "1\n00:00:01,000 --> 00:00:02,000\nhallo\n")
@@ -132,14 +133,16 @@ def test_json_describes_one_clip_or_several_or_the_file(prepared):
 def test_subtitles_behind_the_end_and_without_a_film_are_named(prepared):
   by_source, preparation, _ = prepared
   assert len(by_source["talk/late.mp4"]) == 5
-  assert "2 of 7 clips lie where it has neither picture nor sound" in reasons(preparation, "warnings", "talk/late.mp4")[0]
+  (late,) = reasons(preparation, "warnings", "talk/late.mp4")
+  assert "2 of 7 clips lie where it has neither picture nor sound" in late
   assert reasons(preparation, "warnings", "talk/orphan.srt") == ["there is no media file of this name"]
 
 
 def test_class_folders_and_split_folders(prepared):
   by_source, _, _ = prepared
   assert by_source["dogs/bark 1.mp4"][0]["label"] == b"dogs"
-  meow, purr, more = (by_source[name][0] for name in ("test/cats/meow.mp4", "Validation/cats/purr.mp4", "train/one more.mp4"))
+  names = ("test/cats/meow.mp4", "Validation/cats/purr.mp4", "train/one more.mp4")
+  meow, purr, more = (by_source[name][0] for name in names)
   assert (meow["split"], meow["label"]) == ("test", b"cats")
   assert (purr["split"], purr["label"]) == ("validation", b"cats")
   assert (more["split"], more["label"]) == ("train", b"")

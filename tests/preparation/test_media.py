@@ -182,7 +182,8 @@ def test_a_duration_that_is_wrong_is_not_believed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, reason", [(b"", "empty"), (b"not media at all\n" * 9, "not a media file"), (b"\0" * 9999, "not a media file")]
+    "content, reason",
+    [(b"", "empty"), (b"not media at all\n" * 9, "not a media file"), (b"\0" * 9999, "not a media file")],
 )
 def test_not_media(tmp_path, content, reason):
   (tmp_path / "a.mp4").write_bytes(content)
@@ -195,3 +196,5 @@ def test_intervals_keep_only_their_frames_and_stop_early(tmp_path):
   found = read(path, intervals=[(1.0, 1.5), (3.0, 4.0), (3.5, 4.0)])
   np.testing.assert_allclose(found.times, [*np.arange(10, 15) / 10, *np.arange(30, 40) / 10], atol=1e-6)
   assert found.end < 6
+  behind = read(make_media.write(tmp_path / "b.mp4", audio=None), intervals=[(50, 60)])
+  assert (behind.times, behind.end) == ([], pytest.approx(3))

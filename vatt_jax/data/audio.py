@@ -63,6 +63,14 @@ class AudioOptions:
     frames = 1 + (self.samples - window) // hop
     return (frames // self.spectrogram_patch[0], self.mels // self.spectrogram_patch[1])
 
+  @property
+  def patch_values(self) -> int:
+    return math.prod(self.spectrogram_patch) if self.spectrogram else self.patch
+
+  @property
+  def patch_dtype(self) -> type:
+    return np.float32 if self.spectrogram else np.int16
+
 
 def read_window(
     samples: tf.Tensor, rate: tf.Tensor, audio_start: tf.Tensor, start: tf.Tensor, duration: tf.Tensor,
@@ -78,18 +86,25 @@ def read_window(
     duration: of the clip in seconds.
     key: int64 (2,), of this visit.
   """
-  factor = 1.0 + random.uniform(key, "speed", (), -options.speed, options.speed) if train and options.speed else 1.0
   wave = tf.cast(samples, tf.float32) / 32768.0
   wave = tf.cond(
-      tf.equal(tf.cast(rate, tf.int64), options.sample_rate_hz), lambda: wave, lambda: resample(wave, rate, options.sample_rate_hz)
+      tf.equal(rate, options.sample_rate_hz), lambda: wave, lambda: resample(wave, rate, options.sample_rate_hz)
   )
-  begin = tf.cast(start - audio_start, tf.float64) * options.sample_rate_hz
-  place = begin + tf.range(options.samples, dtype=tf.float64) * tf.cast(factor, tf.float64)
-  if options.pad == "loop":
-    shift = tf.cast(audio_start, tf.float64) * options.sample_rate_hz
-    length = tf.maximum(tf.cast(duration, tf.float64) * options.sample_rate_hz, 1.0)
-    place = tf.math.floormod(place + shift, length) - shift
-  window = _interpolate(wave, place) if train and options.speed else _pick(wave, tf.cast(tf.round(place), tf.int32))
+  in_samples = lambda seconds: tf.cast(tf.round(tf.cast(seconds, tf.float64) * options.sample_rate_hz), tf.int32)
+  track_start, length = in_samples(audio_start), tf.maximum(in_samples(duration), 1)
+
+  def pick(places):
+    """Samples at int32 places, counted from the window's start; 0 where the track has none."""
+    places += in_samples(start)
+    if options.pad == "loop":
+      places = tf.math.floormod(places, length)
+    return _pick(wave, places - track_start)
+
+  if train and options.speed:
+    factor = 1.0 + random.uniform(key, "speed", (), -options.speed, options.speed)
+    window = _between(pick, tf.range(options.samples, dtype=tf.float32) * factor)
+  else:
+    window = pick(tf.range(options.samples))
   if train and options.gain_db:
     window *= 10.0 ** (random.uniform(key, "gain", (), -options.gain_db, options.gain_db) / 20.0)
   if train and options.noise:
@@ -108,11 +123,11 @@ def _pick(wave: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
   return tf.where(inside, tf.gather(wave, tf.clip_by_value(places, 0, last)), 0.0)
 
 
-def _interpolate(wave: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+def _between(pick, places: tf.Tensor) -> tf.Tensor:
+  """Linear interpolation of `pick`, a function of int32 places, at float places."""
   whole = tf.floor(places)
-  part = tf.cast(places - whole, tf.float32)
-  whole = tf.cast(whole, tf.int32)
-  return _pick(wave, whole) * (1.0 - part) + _pick(wave, whole + 1) * part
+  part, whole = tf.cast(places - whole, tf.float32), tf.cast(whole, tf.int32)
+  return pick(whole) * (1.0 - part) + pick(whole + 1) * part
 
 
 def resample(wave: tf.Tensor, rate: tf.Tensor, wanted_hz: int) -> tf.Tensor:
@@ -130,7 +145,7 @@ def resample(wave: tf.Tensor, rate: tf.Tensor, wanted_hz: int) -> tf.Tensor:
       ratio > 1.0, lambda: tf.nn.conv1d(wave[None, :, None], kernel[:, None, None], 1, "SAME")[0, :, 0], lambda: wave
   )
   count = tf.cast(tf.cast(tf.size(wave), tf.float64) / ratio, tf.int32)
-  return _interpolate(filtered, tf.range(count, dtype=tf.float64) * ratio)
+  return _between(lambda places: _pick(filtered, places), tf.range(count, dtype=tf.float64) * ratio)
 
 
 def log_mel(window: tf.Tensor, options: AudioOptions) -> tf.Tensor:

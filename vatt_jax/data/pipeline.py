@@ -7,7 +7,9 @@ the culprit, name it, put the next readable record in its place, and go on.
 
 from collections.abc import Callable, Iterator
 import dataclasses
+import math
 
+import jax
 import numpy as np
 import tensorflow as tf
 
@@ -28,6 +30,20 @@ class InputOptions:
   video: video.VideoOptions
   audio: audio.AudioOptions
   text: text.TextOptions
+
+
+def batch_spec(options: InputOptions, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and dtypes of a training batch of this many rows."""
+  spec = {}
+  for name, track in (("video", options.video), ("audio", options.audio)):
+    dropped = 0.0 if getattr(track, "spectrogram", False) else track.drop_rate
+    tokens = patches.keep_count(math.prod(track.grid), dropped)
+    spec[f"{name}/patches"] = ((rows, tokens, track.patch_values), track.patch_dtype)
+    spec[f"{name}/positions"] = ((rows, tokens), np.int32)
+    spec[f"{name}/present"] = ((rows,), np.bool_)
+  captions = (rows, options.text.candidates, options.text.length)
+  spec |= {"text/ids": (captions, np.int32), "text/mask": (captions, np.bool_), "text/present": ((rows,), np.bool_)}
+  return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in spec.items()}
 
 
 def training_batches(

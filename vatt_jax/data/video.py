@@ -1,7 +1,9 @@
 """Frames of a clip: which ones, cut where, in which colours."""
 
 import dataclasses
+import math
 
+import numpy as np
 import tensorflow as tf
 
 from vatt_jax.data import random
@@ -46,6 +48,12 @@ class VideoOptions:
   @property
   def grid(self) -> tuple[int, int, int]:
     return (self.frames // self.patch[0], self.size // self.patch[1], self.size // self.patch[2])
+
+  @property
+  def patch_values(self) -> int:
+    return 3 * math.prod(self.patch)
+
+  patch_dtype = np.uint8
 
 
 def pick_frames(timestamps: tf.Tensor, start: tf.Tensor, duration: tf.Tensor, options: VideoOptions) -> tf.Tensor:

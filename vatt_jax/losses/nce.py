@@ -4,6 +4,8 @@ Every function normalises its inputs to unit length, and takes masks: an absent 
 Source: VATT section 3.4, equations 4 to 6; google-research/vatt, utils/train/objectives.py.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -64,6 +66,11 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 def _unit(x: jax.Array) -> jax.Array:
   """Unit length along the last axis; a zero vector stays zero, with a finite gradient."""
   return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-12))
+
+
+def untrained_level(loss_name: str, batch_size: int) -> float:
+  """What a loss is worth when all similarities are equal (K = 1): ln 2B, or 2 ln B for the symmetric sum."""
+  return math.log(2 * batch_size) if loss_name == "asymmetric" else 2 * math.log(batch_size)
 
 
 LOSSES = {"asymmetric": mil_nce, "symmetric": symmetric_nce}

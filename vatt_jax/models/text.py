@@ -20,13 +20,14 @@ class T5Layer(nn.Module):
   feed_forward: int
   head_width: int
   dropout: float
+  scaled: bool
 
   @nn.compact
   def __call__(self, x, bias, train: bool):
     drop = nn.Dropout(self.dropout, deterministic=not train)
     y = nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name="attention_norm")(x)
     attention = transformer.Attention(
-        self.heads, self.head_width, self.dropout, use_bias=False, scaled=False, name="attention"
+        self.heads, self.head_width, self.dropout, use_bias=False, scaled=self.scaled, name="attention"
     )
     x = x + drop(attention(y, bias, train))
     y = transformer.layer_norm("feed_forward_norm")(x)
@@ -40,6 +41,8 @@ class T5Encoder(nn.Module):
   Attributes:
     layers, feed_forward, heads, head_width, dropout: as in `transformer.Encoder`.
     buckets, max_distance: of the relative position bias.
+    scaled: whether scores are divided by sqrt(head_width); not so in T5 and VATT. From scratch on little data the
+      unscaled softmax starts out peaked, and learning is slower.
   """
 
   layers: int
@@ -49,6 +52,7 @@ class T5Encoder(nn.Module):
   dropout: float = 0.1
   buckets: int = 32
   max_distance: int = 64
+  scaled: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
@@ -59,7 +63,8 @@ class T5Encoder(nn.Module):
     bias = bias_LMA.transpose(2, 0, 1)[None] + transformer.padding_bias(mask)
     x = drop(x)
     for i in range(self.layers):
-      x = T5Layer(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
+      layer = T5Layer(self.heads, self.feed_forward, self.head_width, self.dropout, self.scaled, name=f"layer_{i}")
+      x = layer(x, bias, train)
     return drop(nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name="final_norm")(x))
 
 

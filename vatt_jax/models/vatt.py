@@ -20,6 +20,7 @@ class Vatt(nn.Module):
     text_length: L.
     vocabulary_size: V.
     word_width, trainable_words: of the word vectors (VATT: 300, frozen).
+    text_scaled: see `text.T5Encoder` (VATT: false).
     post_width: width of the modality-agnostic projection behind the shared encoder (VATT: 1024).
     va_width, vt_width, audio_text: see `heads.FacHead`.
     dropout: one rate for all.
@@ -36,6 +37,7 @@ class Vatt(nn.Module):
   agnostic: bool = False
   word_width: int = 300
   trainable_words: bool = False
+  text_scaled: bool = False
   post_width: int = 1024
   va_width: int = 512
   vt_width: int = 256
@@ -56,7 +58,7 @@ class Vatt(nn.Module):
       widths = dict.fromkeys(("video", "audio", "text"), size(self.video_size).width)
     else:
       encoders = {"video": Encoder(**fields(self.video_size)), "audio": Encoder(**fields(self.audio_size))}
-      encoders["text"] = T5Encoder(**fields(self.text_size))
+      encoders["text"] = T5Encoder(**fields(self.text_size), scaled=self.text_scaled)
       names = {"video": self.video_size, "audio": self.audio_size, "text": self.text_size}
       widths = {modality: size(name).width for modality, name in names.items()}
     post_width = self.post_width if self.agnostic else None

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vatt_jax.losses.nce import LOSSES
+from vatt_jax.losses.nce import LOSSES, untrained_level
 from vatt_jax.models.vatt import Vatt
 
 # pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
@@ -86,7 +86,9 @@ class VattObjective:
     if self.reduction == "mean":
       total /= sum(self.pairs.values())
     metrics["loss"] = total
-    metrics["loss/log_batch_size"] = jnp.log(jnp.float32(batch["text/ids"].shape[0]))
+    rows = batch["text/ids"].shape[0]
+    metrics["loss/log_batch_size"] = jnp.log(jnp.float32(rows))
+    metrics["loss/untrained"] = jnp.float32(untrained_level(self.loss_name, rows))
     metrics["data/duplicate_captions"] = duplicate_share(batch["text/ids"][:, 0], batch["text/present"])
     return total, metrics, {**{k: v for k, v in variables.items() if k != "params"}, **model_state}
 
@@ -98,7 +100,7 @@ class VattObjective:
 def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
   """The fraction of captions (B, L) that another clip of the batch has too: negatives that are none."""
   powers = np.cumprod(np.full(ids.shape[1], 0x01000193, np.uint32), dtype=np.uint32)
-  hashes = jnp.sum(ids.astype(jnp.uint32) * powers, axis=1, dtype=jnp.uint32)
+  hashes = jnp.sum(ids.astype(jnp.uint32) * powers[None, :], axis=1, dtype=jnp.uint32)
   same = (hashes[:, None] == hashes[None, :]) & present[:, None] & present[None, :]
   return jnp.mean((jnp.sum(same, axis=1) > 1).astype(jnp.float32))
 

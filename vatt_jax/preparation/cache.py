@@ -1,6 +1,6 @@
 """The cache of decoded units: one file each, written in one piece, so that a stopped run goes on where it was.
 
-A file is: MAGIC, the length of the header (uint64, little-endian), the header (JSON), and the blobs one after the other.
+A file is: MAGIC, the length of the header (uint64, little-endian), the header (JSON), and the blobs one by one.
 The header has everything but JPEG and PCM bytes, which it names by the number of their blob: equal frames are stored
 once, and looking through the captions of a large data set reads no media.
 """

@@ -83,7 +83,7 @@ def prepare(
     usable = sorted({identity for name, identity in identities.items() if name not in crashed})
     found = Found(cache, usable)
     found.rejected += [*rejected, *crashed.values()]
-    found.warnings += problems.warnings
+    found.warnings += [*problems.warnings, *found.missing_splits()]
     if not found.accepted:
       if not earlier:
         (work / "options.json").unlink(missing_ok=True)  # Nothing here yet that other options could spoil.
@@ -132,6 +132,12 @@ class Found:
   @property
   def accepted(self) -> int:
     return sum(count.clips for count in self.counts.values())
+
+  def missing_splits(self) -> list[Problem]:
+    """A warning where nothing is left to validate or test with."""
+    empty = [split for split in SPLITS if not self.counts[split].clips]
+    advice = f"of fewer than {splits_lib.FEWEST_SOURCES} files all train, unless folders or a manifest name splits"
+    return [Problem("", f"no clip is for {' or '.join(empty)}: {advice}")] if empty else []
 
   def clips(self, split: str) -> Iterator[Clip]:
     """The clips of a split with their media, one unit in memory at a time."""

@@ -42,13 +42,14 @@ def units(path: os.PathLike | str, options: Options, digests: Digests) -> tuple[
     columns.update(dict.fromkeys(row))
     files = []
     for kind in ("video", "audio"):
-      file = os.path.normpath(str(row[kind]).strip()) if row.get(kind) else None
+      file = str(row.get(kind) or "").strip()
+      file = os.path.normpath(file) if file and "://" not in file else file
       if file and (reason := _missing(file, path.parent)):
         if file not in missing:
           problems.rejected.append(Problem(file, f"{reason} ({where})"))
         missing.add(file)
         file = None
-      files.append(file)
+      files.append(file or None)
     try:
       request = requests.parse(row)
       if not any(files):
@@ -84,7 +85,7 @@ def _unit(folder, video, audio, asked: dict[Request, dict[str, None]], options, 
 
 def _missing(file: str, folder: pathlib.Path) -> str:
   """Why a file that a row names cannot be opened, or ""."""
-  if ":/" in file:
+  if "://" in file:
     return "it is an address, not a file: download it first"
   return "" if (folder / file).is_file() else "there is no such file"
 

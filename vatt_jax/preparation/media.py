@@ -30,6 +30,7 @@ PROBE_PACKETS = 2000
 MOST_FAILED_READS = 100
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 EXACT_SOUND = ("wav", "flac", "ogg", "mov,mp4,m4a,3gp,3g2,mj2")
+SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 SILENCE = 1  # Largest absolute sample of digital silence: some decoders leave a rounding error.
 
 av.logging.set_level(av.logging.PANIC)
@@ -86,7 +87,7 @@ class Media:
     return [max(0.0, time - start) for time in self.times[first:last]], self.frames[first:last]
 
   def sound_between(self, start: float, end: float) -> tuple[float, np.ndarray]:
-    """Seconds from `start` to the first sample, and int16 samples; gaps inside are zeros, there are none at the ends."""
+    """Seconds from `start` to the first sample, and int16 samples; gaps inside are zeros, the ends have none."""
     rate, pieces = self.sample_rate_hz, []
     for segment in self.sound:
       first = max(0, math.ceil((start - segment.start) * rate - 1e-3))
@@ -122,7 +123,7 @@ def read(
     intervals: (start, end) in seconds; frames outside are not kept. None keeps the whole file.
 
   Raises:
-    Unreadable: neither a frame nor a sample can be had, with the reason.
+    Unreadable: no frame and no sample of the file can be had, with the reason.
   """
   with _open(path) as container:
     streams, warnings = _choose_streams(container, picture, sound)
@@ -142,7 +143,7 @@ def read(
   if media.sound and all(np.max(np.abs(s.samples.astype(np.int32)), initial=0) <= SILENCE for s in media.sound):
     media.sound = []
     media.warnings.append("its sound is digital silence and counts as absent")
-  if not media.times and not media.sound:
+  if not media.picture_end and not media.sound:
     raise Unreadable("; ".join(media.warnings) or "no frame of it can be decoded")
   return media
 
@@ -155,7 +156,8 @@ def _open(path: str):
   try:
     if os.path.getsize(path) == 0:
       raise Unreadable("it is empty (0 bytes)")
-    return av.open(path, metadata_errors="replace")
+    # No network: a play list in the guise of a film may name any address. Absolute: "a:b.mp4" looks like a protocol.
+    return av.open(os.path.abspath(path), metadata_errors="replace", options={"protocol_whitelist": "file"})
   except OSError as error:  # av's errors of the file system are OSErrors too.
     raise Unreadable(f"it cannot be read: {error.strerror}") from error
   except (av.FFmpegError, ValueError) as error:
@@ -175,8 +177,8 @@ def _choose_streams(container, picture: bool, sound: bool):
     if candidates and not decodable:
       warnings.append(f"there is no decoder for its {kind}")
     if decodable:
-      best = container.streams.best(kind)
-      stream = best if best in decodable else decodable[0]
+      # What players open: the first that is marked as default, else the first with the largest picture.
+      stream = max(decodable, key=lambda s: (bool(s.disposition & Disposition.default), getattr(s, "width", 0)))
       stream.codec_context.thread_count = 1  # One process a file keeps every core busy already.
       chosen.append(stream)
   return chosen, warnings
@@ -189,6 +191,8 @@ def _packets(container, streams, warnings: list[str] | None = None) -> Iterator[
     try:
       yield from container.demux(streams)
       break
+    except IndexError:  # A packet of a stream that began after the file was opened; nobody asked for it.
+      continue
     except (av.FFmpegError, ValueError) as error:
       failures, reason = failures + 1, _reason(error)
       if failures > MOST_FAILED_READS:
@@ -415,9 +419,15 @@ class _Sound:
 
 def _mean_of_channels(frame):
   """The frame in mono, whatever its channels are called."""
-  channels = frame.to_ndarray()
-  if not frame.format.is_planar:
-    channels = channels.reshape(-1, len(frame.layout.channels)).T
+  count = frame.layout.nb_channels
+  # Not `to_ndarray`: of more than eight planes PyAV 18 lists too many and reads behind the last.
+  planes = frame.planes[:8] if frame.format.is_planar else frame.planes[:1]
+  dtype = SAMPLES[frame.format.packed.name]
+  channels = [np.frombuffer(plane, dtype) for plane in planes]
+  if frame.format.is_planar:
+    channels = np.stack([channel[: frame.samples] for channel in channels[:count]])
+  else:
+    channels = channels[0][: frame.samples * count].reshape(-1, count).T
   if channels.dtype == np.uint8:
     channels = channels / 128.0 - 1.0
   elif channels.dtype.kind == "i":

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import math
+import os
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def of_cues(cues: Sequence[Cue], like: Request) -> list[Request]:
 
 
 def windows(start: float, end: float, length: float) -> Iterator[tuple[float, float]]:
-  """Windows of `length` from `start` without overlap; a tail of at least half is kept, and so is all of a short file."""
+  """Windows of `length` from `start` without overlap; a tail of at least half is kept, and so is a short file."""
   whole = math.floor((end - start) / length + 1e-3)
   tail_start = start + whole * length
   for i in range(whole):
@@ -154,7 +155,7 @@ class MediaUnit:
       intervals = [(request.start, request.end) for request in self.requests]
 
     def read(path, **what):
-      name = self.name if path == self.video or not self.video else f"{self.name} (sound: {path})"
+      name = self.name if path == self.video or not self.video else f"{self.name} ({os.path.basename(path)})"
       try:
         media = media_lib.read(path, self.options, intervals=intervals, **what)
       except media_lib.Unreadable as error:
@@ -175,7 +176,9 @@ class MediaUnit:
     return media
 
 
-def _cut(media: media_lib.Media, request: Request, start: float, end: float, unit: MediaUnit, keys: set[str]) -> Clip | None:
+def _cut(
+    media: media_lib.Media, request: Request, start: float, end: float, unit: MediaUnit, keys: set[str]
+) -> Clip | None:
   """The clip [start, end) of a file; None where there is nothing to see or hear. Its key is added to `keys`."""
   timestamps, frames = media.pictures_between(start, end)
   sound_start, samples = media.sound_between(start, end)

@@ -49,7 +49,11 @@ class Progress:
     self._began, self._waited, self._steps = time.monotonic(), 0.0, 0
 
   def show(self, step: int, metrics: dict[str, float]) -> None:
-    text = f"loss {metrics['loss']:.3f}, {metrics['throughput/clips_per_second']:.0f} clips/s"
+    text = f"loss {metrics['loss']:.3f}"
+    if "loss/untrained" in metrics:  # Contrastive: where it starts, and how many negatives are none.
+      text += f" (untrained {metrics['loss/untrained']:.2f}, log batch {metrics['loss/log_batch_size']:.2f}"
+      text += f", duplicate captions {100 * metrics['data/duplicate_captions']:.0f} %)"
+    text += f", {metrics['throughput/clips_per_second']:.0f} clips/s"
     self._bar.set_postfix_str(text)
     now = time.monotonic()
     if not self._terminal and (now - self._spoke > 10 or step == self._total):

@@ -31,9 +31,9 @@ class State:
   skipped: jax.Array
 
 
-def init_state(objective, optimizer: optax.GradientTransformation, rng: jax.Array, batch: dict) -> State:
-  """The state before the first step; call it under `eval_shape` or `jit`."""
-  model_state = objective.init(rng, batch)
+def init_state(objective, optimizer: optax.GradientTransformation, rng: jax.Array, batch_spec: dict) -> State:
+  """The state before the first step; call it under `eval_shape` or `jit`. `batch_spec`: shapes and dtypes."""
+  model_state = objective.init(rng, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), batch_spec))
   params = model_state.pop("params")
   zero = jnp.zeros([], jnp.int32)
   return State(zero, params, model_state, optimizer.init(params), zero)

@@ -1,0 +1,84 @@
+"""Every config runs: at tiny size with `:smoke`, and by its shapes at full size."""
+
+import importlib
+import pathlib
+
+import jax
+import pytest
+
+from vatt_jax import jobs, train
+from vatt_jax.data import pipeline
+from vatt_jax.errors import UserError
+from vatt_jax.training import optimizers
+from vatt_jax.training.state import init_state
+from vatt_jax.training.step import make_step
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = {
+    "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs"],
+    "configs/pretrain/vatt.py": ["bbs", "mbs", "lbs", "ma_base", "ma_medium", "ma_large"],
+}
+VARIANTS = [(file, argument) for file, arguments in CONFIGS.items() for argument in arguments]
+FIELDS = {
+    "seed", "batch_size", "total_steps", "log_every_steps", "checkpoint_every_steps", "evaluate_every_steps",
+    "init_from", "mesh", "objective", "model", "data", "optimizer", "evaluators",
+}  # fmt: skip
+
+
+def load(file, argument):
+  module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+  return module, module.get_config(argument)
+
+
+def test_the_table_names_every_config():
+  found = {str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.py") if p.name not in ("__init__.py", "common.py")}
+  assert found == set(CONFIGS)
+
+
+@pytest.mark.parametrize("file, argument", VARIANTS)
+def test_full_size_has_shapes(file, argument):
+  module, config = load(file, argument)
+  assert set(config) >= FIELDS and module.__doc__
+  options = jobs.input_options(config.data)
+  objective = jobs.build_objective(config, jobs.Inputs("", options, None))
+  optimizer, _ = optimizers.from_config(config.optimizer, config.total_steps)
+  spec = pipeline.batch_spec(options, config.batch_size)
+  state = jax.eval_shape(lambda: init_state(objective, optimizer, jax.random.key(0), spec))
+  _, metrics = jax.eval_shape(make_step(objective, optimizer, 0), state, spec)
+  assert metrics["loss"].shape == ()
+
+
+# One variant of each kind of model is trained; the others differ in size only.
+@pytest.mark.parametrize("file, argument", [
+    ("configs/pretrain/vatt.py", "mbs,smoke"), ("configs/pretrain/vatt.py", "ma_medium,smoke"),
+    ("configs/pretrain/vatt_demo.py", "overfit,smoke"), ("configs/pretrain/vatt_demo.py", "two_pairs,smoke"),
+])  # fmt: skip
+def test_smoke_trains(file, argument, miniature, tmp_path):
+  config = load(file, argument)[1]
+  config.data.directory = miniature
+  train.train(config, str(tmp_path))
+  assert (tmp_path / "results.json").exists() and (tmp_path / "report.html").exists()
+
+
+def test_spectrograms_train(miniature, tmp_path):
+  config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
+  config.data.directory, config.data.audio.spectrogram = miniature, True
+  train.train(config, str(tmp_path))
+  assert (tmp_path / "results.json").exists()
+
+
+def test_unknown_fields_and_objectives_are_named():
+  config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
+  config.objective.name = "vat"
+  with pytest.raises(UserError, match="not one of vatt"):
+    jobs.build_objective(config, jobs.Inputs("", jobs.input_options(config.data), None))
+  config.data.video.colour = 1
+  with pytest.raises(UserError, match="colour"):
+    jobs.input_options(config.data)
+
+
+def test_conflicting_and_unknown_arguments_are_named():
+  with pytest.raises(ValueError, match="choose one of bbs, mbs"):
+    load("configs/pretrain/vatt.py", "mbs,bbs")
+  with pytest.raises(ValueError, match="unknown config argument tiny; there are: .*smoke"):
+    load("configs/pretrain/vatt.py", "tiny")
