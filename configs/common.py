@@ -57,7 +57,9 @@ def vatt_model() -> ml_collections.ConfigDict:
 
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
-  objective = ml_collections.ConfigDict({"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean"})
+  objective = ml_collections.ConfigDict(
+    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean"}
+  )
   objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
   return objective
 
@@ -72,7 +74,9 @@ def adam() -> ml_collections.ConfigDict:
 
 def retrieval(split: str, when: str, windows: int = 1) -> ml_collections.ConfigDict:
   """Zero-shot retrieval between all pairs of modalities; `when` is "every" (evaluate_every_steps) or "final"."""
-  return ml_collections.ConfigDict({"kind": "retrieval", "split": split, "when": when, "windows": windows, "batch_size": 64})
+  return ml_collections.ConfigDict(
+    {"kind": "retrieval", "split": split, "when": when, "windows": windows, "batch_size": 64}
+  )
 
 
 def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -85,7 +89,16 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.data.directory = ""
   config.data.group_by = ""
   config.data.video.update({"frames": 4, "size": 32, "patch": (2, 16, 16)})
-  config.data.audio.update({"samples": 3_200, "sample_rate_hz": 8_000, "patch": 160, "spectrogram_patch": (4, 8), "mels": 16, "mel_high_hz": 3800.0})
+  config.data.audio.update(
+    {
+      "samples": 3_200,
+      "sample_rate_hz": 8_000,
+      "patch": 160,
+      "spectrogram_patch": (4, 8),
+      "mels": 16,
+      "mel_high_hz": 3800.0,
+    }
+  )
   config.data.text.length = 8
   config.model.update({
       "video_size": "tiny", "audio_size": "tiny", "text_size": "tiny", "word_width": 16, "post_width": 32,

@@ -9,5 +9,6 @@ if [ "${1:-}" = --all ]; then
   shift
 fi
 source launch/environment.sh tests/requirements.txt
-ruff check vatt_jax configs tests
+ruff check .
+ruff format --check --quiet .
 python -m pytest ${arguments[@]+"${arguments[@]}"} "$@"

@@ -15,8 +15,8 @@ from vatt_jax.training.step import make_step
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = {
-    "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs"],
-    "configs/pretrain/vatt.py": ["bbs", "mbs", "lbs", "ma_base", "ma_medium", "ma_large"],
+  "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs"],
+  "configs/pretrain/vatt.py": ["bbs", "mbs", "lbs", "ma_base", "ma_medium", "ma_large"],
 }
 VARIANTS = [(file, argument) for file, arguments in CONFIGS.items() for argument in arguments]
 FIELDS = {
@@ -31,7 +31,9 @@ def load(file, argument):
 
 
 def test_the_table_names_every_config():
-  found = {str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.py") if p.name not in ("__init__.py", "common.py")}
+  found = {
+    str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.py") if p.name not in ("__init__.py", "common.py")
+  }
   assert found == set(CONFIGS)
 
 

@@ -17,11 +17,11 @@ FILES = 40
 
 def start(*flags):
   return subprocess.Popen(
-      [sys.executable, "-m", "vatt_jax.prepare", *flags],
-      cwd=ROOT,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
+    [sys.executable, "-m", "vatt_jax.prepare", *flags],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
   )
 
 
@@ -93,16 +93,16 @@ def test_help():
 
 
 @pytest.mark.parametrize(
-    "flags, sentence",
-    [
-        (["--source=/no/such/place"], "/no/such/place does not exist"),
-        ([], "--source"),
-        (["--source=.", "--short_side=tiny"], "short_side"),
-        (["--source=.", "--shortside=3"], "shortside"),
-        (["--source=.", "more"], "'more'"),
-        ([f"--source={__file__}"], "neither a folder nor a manifest"),
-        (["--source=demo", "--clip_seconds=3"], "does not apply to the demo set"),
-    ],
+  "flags, sentence",
+  [
+    (["--source=/no/such/place"], "/no/such/place does not exist"),
+    ([], "--source"),
+    (["--source=.", "--short_side=tiny"], "short_side"),
+    (["--source=.", "--shortside=3"], "shortside"),
+    (["--source=.", "more"], "'more'"),
+    ([f"--source={__file__}"], "neither a folder nor a manifest"),
+    (["--source=demo", "--clip_seconds=3"], "does not apply to the demo set"),
+  ],
 )
 def test_mistakes_end_with_2_and_a_sentence(tmp_path, flags, sentence):
   code, out, err = run(*flags, f"--output={tmp_path / 'out'}")

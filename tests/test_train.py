@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 
-from absl import flags
 import numpy as np
 import pytest
 
 from vatt_jax import errors, train
+from vatt_jax.training import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "configs/pretrain/vatt_demo.py:smoke"
@@ -30,9 +30,15 @@ def smoke_config(name="configs.pretrain.vatt_demo", argument="smoke", **changes)
 
 def command(workdir, *extra, devices=1):
   """`python -m vatt_jax.train` as a process of its own."""
-  environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "PYTHONPATH": str(ROOT)}
+  environment = {
+    **os.environ,
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "PYTHONPATH": str(ROOT),
+  }
   arguments = [sys.executable, "-m", "vatt_jax.train", f"--config={CONFIG}", f"--workdir={workdir}", *extra]
-  return subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+  return subprocess.Popen(
+    arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+  )
 
 
 def results(workdir):
@@ -49,18 +55,31 @@ def finished(tmp_path_factory, miniature):
 
 def test_what_a_run_leaves(finished):
   found = {path.name for path in finished.iterdir()}
-  assert {"config.json", "metrics.jsonl", "results.json", "checkpoints", "tensorboard", "tokenizer", "report.html"} <= found
+  assert {
+    "config.json",
+    "metrics.jsonl",
+    "results.json",
+    "checkpoints",
+    "tensorboard",
+    "tokenizer",
+    "report.html",
+  } <= found
   rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
   assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
   assert {"loss/video_audio", "loss/video_text", "time/step_seconds", "throughput/clips_per_second"} <= set(rows[0])
   final = results(finished)
-  assert {"loss", "params/fingerprint", "eval/test/video_to_text/recall_at_5", "eval/test/audio_to_text/median_rank"} <= set(final)
+  assert {
+    "loss",
+    "params/fingerprint",
+    "eval/test/video_to_text/recall_at_5",
+    "eval/test/audio_to_text/median_rank",
+  } <= set(final)
   np.testing.assert_allclose(final["loss/log_batch_size"], np.log(8), rtol=1e-6)
 
 
-def test_a_finished_run_is_not_run_again(finished):
+def test_a_finished_run_is_not_run_again(finished, miniature):
   before = (finished / "results.json").stat().st_mtime_ns
-  train.train(smoke_config(**{"data__directory": json.loads((finished / "config.json").read_text())["data"]["directory"]}), str(finished))
+  train.train(smoke_config(data__directory=miniature), str(finished))
   assert (finished / "results.json").stat().st_mtime_ns == before
 
 
@@ -68,14 +87,22 @@ def test_another_mesh_follows_the_same_curve(finished, miniature, tmp_path):
   """Data order does not depend on the devices; the loss of each step agrees to rounding."""
   train.train(smoke_config(data__directory=miniature, mesh=(1, 4, 2)), str(tmp_path))
   losses = [
-      [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
-      for folder in (finished, tmp_path)
+    [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
+    for folder in (finished, tmp_path)
   ]
   np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 def test_a_run_starts_from_another(finished, miniature, tmp_path):
-  train.train(smoke_config(data__directory=miniature, init_from=str(finished), optimizer__learning_rate=0.0, optimizer__final_learning_rate=0.0), str(tmp_path))
+  train.train(
+    smoke_config(
+      data__directory=miniature,
+      init_from=str(finished),
+      optimizer__learning_rate=0.0,
+      optimizer__final_learning_rate=0.0,
+    ),
+    str(tmp_path),
+  )
   assert results(tmp_path)["params/fingerprint"] == results(finished)["params/fingerprint"]
 
 
@@ -94,7 +121,9 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(tmp_path, miniature):
   for step in sorted(chance.sample(range(1, 28), 3)):
     process = command(killed, *flags_)
     rows = killed / "metrics.jsonl"
-    while process.poll() is None and not (rows.exists() and any(f'"step": {n}' in rows.read_text() for n in range(step, 31))):
+    while process.poll() is None and not (
+      rows.exists() and any(f'"step": {n}' in rows.read_text() for n in range(step, 31))
+    ):
       time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -107,7 +136,12 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(tmp_path, miniature):
 
 
 def test_sigterm_saves_and_exits_with_0(tmp_path, miniature):
-  process = command(tmp_path, f"--config.data.directory={miniature}", "--config.total_steps=100000", "--config.checkpoint_every_steps=100000")
+  process = command(
+    tmp_path,
+    f"--config.data.directory={miniature}",
+    "--config.total_steps=100000",
+    "--config.checkpoint_every_steps=100000",
+  )
   while process.poll() is None and not (tmp_path / "metrics.jsonl").exists():
     time.sleep(0.05)
   time.sleep(1)
@@ -118,30 +152,47 @@ def test_sigterm_saves_and_exits_with_0(tmp_path, miniature):
 
 
 def test_two_runs_in_one_workdir_are_refused(tmp_path, miniature):
-  lock = __import__("vatt_jax.training.workdir", fromlist=["Lock"]).Lock(str(tmp_path))
-  process = command(tmp_path, f"--config.data.directory={miniature}")
-  output, _ = process.communicate(timeout=60)
-  lock.release()
+  with workdir_lib.lock(str(tmp_path)):
+    process = command(tmp_path, f"--config.data.directory={miniature}")
+    output, _ = process.communicate(timeout=90)
   assert process.returncode == 2 and "in use by process" in output and "Traceback" not in output
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    (["--config.data.directory=/nowhere"], "there is no prepared data set"),
     (["--config.batch_sizes=3"], "batch_sizes"),
     (["--nonsense=1"], "nonsense"),
     (["--config=configs/pretrain/none.py"], "none.py"),
     (["--config=configs/pretrain/vatt_demo.py:smok"], "unknown config argument smok"),
-    (["--config.model.video_size=huge"], "huge"),
-    (["--config.mesh=(1,3,1)"], "needs 3 devices"),
-    (["--config.data.video.size=33"], "do not divide"),
-    (["--config.objective.loss=sum"], "asymmetric"),
 ])  # fmt: skip
-def test_user_errors_are_sentences(tmp_path, arguments, sentence):
+def test_bad_flags_are_sentences(tmp_path, arguments, sentence):
   process = command(tmp_path, *arguments)
   output, _ = process.communicate(timeout=90)
   assert process.returncode == 2, output
   assert sentence in output and "Traceback" not in output
 
 
-def test_flags_are_explained():
-  assert "goes on where it stopped" in train.__doc__ and flags.FLAGS["workdir"].help
+@pytest.mark.parametrize("changes, sentence", [
+    ({"data__directory": "/nowhere"}, "there is no prepared data set"),
+    ({"model__video_size": "huge"}, "huge"),
+    ({"mesh": (1, 3, 1)}, "needs 3 devices"),
+    ({"batch_size": 12}, "does not divide by the 8 devices"),
+    ({"data__video__size": 33}, "do not divide"),
+    ({"objective__loss": "sum"}, "asymmetric"),
+    ({"optimizer__name": "sgdd"}, "sgdd"),
+    ({"init_from": "/nowhere"}, "no checkpoint"),
+])  # fmt: skip
+def test_bad_configs_are_sentences(tmp_path, miniature, changes, sentence):
+  with pytest.raises(errors.UserError, match=sentence):
+    train.train(smoke_config(**{"data__directory": miniature, **changes}), str(tmp_path))
+
+
+def test_another_config_in_the_workdir_is_refused(finished, miniature):
+  before = (finished / "results.json").read_bytes()
+  with pytest.raises(errors.UserError, match="batch_size: 8 -> 16"):
+    train.train(smoke_config(data__directory=miniature, batch_size=16), str(finished))
+  assert (finished / "results.json").read_bytes() == before
+
+
+def test_help_teaches():
+  process = subprocess.run([sys.executable, "-m", "vatt_jax.train", "--help"], cwd=ROOT, capture_output=True, text=True)
+  assert process.returncode == 0 and "goes on where it stopped" in process.stdout and "--workdir" in process.stdout

@@ -85,9 +85,12 @@ def table(metrics: dict[str, float]) -> str:
   lines = [f"{'':34s} {'R@1':>15s} {'R@5':>15s} {'R@10':>15s}  median rank"]
   for name in sorted(key.rsplit("/", 1)[0] for key in metrics if key.endswith("/median_rank")):
     cells = [
-        f"{100 * metrics[f'{name}/recall_at_{k}']:5.1f} ({100 * metrics[f'{name}/chance_recall_at_{k}']:5.1f} %)" for k in (1, 5, 10)
+      f"{100 * metrics[f'{name}/recall_at_{k}']:5.1f} ({100 * metrics[f'{name}/chance_recall_at_{k}']:5.1f} %)"
+      for k in (1, 5, 10)
     ]
-    lines.append(f"{name.removeprefix('eval/'):34s} {' '.join(f'{c:>15s}' for c in cells)}  {metrics[f'{name}/median_rank']:11.1f}")
+    lines.append(
+      f"{name.removeprefix('eval/'):34s} {' '.join(f'{c:>15s}' for c in cells)}  {metrics[f'{name}/median_rank']:11.1f}"
+    )
   return "\n".join([*lines, "(in brackets: chance)"])
 
 
@@ -96,10 +99,19 @@ def _rows(workdir: str) -> list[dict]:
   return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  config_flags.DEFINE_config_file(
+    "config", None, "Evaluators and data set to use instead of the run's own.", flag_values=values
+  )
+  flags.DEFINE_string("workdir", None, "A run of `train`: its newest checkpoint is evaluated.", flag_values=values)
+  flags.DEFINE_string(
+    "checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.", flag_values=values
+  )
+  flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.", flag_values=values)
+  flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1, flag_values=values)
+
+
 if __name__ == "__main__":
-  config_flags.DEFINE_config_file("config", None, "Evaluators and data set to use instead of the run's own.")
-  flags.DEFINE_string("workdir", None, "A run of `train`: its newest checkpoint is evaluated.")
-  flags.DEFINE_string("checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.")
-  flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.")
-  flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1)
+  define_flags(flags.FLAGS)
   errors.run(main)

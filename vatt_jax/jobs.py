@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.metadata
 import platform
+import shlex
+import sys
 
 from etils import epath
 import jax
@@ -44,7 +46,9 @@ def input_options(data: ml_collections.ConfigDict) -> pipeline.InputOptions:
   fields = lambda node: {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in node.to_dict().items()}
   try:
     return pipeline.InputOptions(
-        video.VideoOptions(**fields(data.video)), audio.AudioOptions(**fields(data.audio)), text.TextOptions(**fields(data.text))
+      video.VideoOptions(**fields(data.video)),
+      audio.AudioOptions(**fields(data.audio)),
+      text.TextOptions(**fields(data.text)),
     )
   except (TypeError, ValueError) as error:
     raise UserError(f"config.data cannot be used: {error}.") from error
@@ -60,7 +64,11 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
     from vatt_jax.preparation import miniature  # Media libraries are not needed otherwise.
 
     directory = miniature.prepare(str(epath.Path(workdir) / "miniature"))
-  places = [epath.Path(workdir) / TOKENIZER, epath.Path(config.init_from or workdir) / TOKENIZER, epath.Path(directory) / TOKENIZER]
+  places = [
+    epath.Path(workdir) / TOKENIZER,
+    epath.Path(config.init_from or workdir) / TOKENIZER,
+    epath.Path(directory) / TOKENIZER,
+  ]
   path = next((path for path in places if path.exists()), None)
   return Inputs(directory, input_options(config.data), text.SentencePiece(str(path)) if path else None)
 
@@ -124,7 +132,9 @@ def load_parameters(state: State, place: str) -> State:
   have, want = names(loaded), names(mine)
   wrong = [f"missing {name}" for name in want.keys() - have.keys()]
   wrong += [f"unexpected {name}" for name in have.keys() - want.keys()]
-  wrong += [f"{n} is {have[n].shape}, not {want[n].shape}" for n in have.keys() & want.keys() if have[n].shape != want[n].shape]
+  wrong += [
+    f"{n} is {have[n].shape}, not {want[n].shape}" for n in have.keys() & want.keys() if have[n].shape != want[n].shape
+  ]
   if wrong:
     raise UserError(f"{place} does not fit this model:\n  " + "\n  ".join(sorted(wrong)[:20]))
   placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, mine)
@@ -132,17 +142,18 @@ def load_parameters(state: State, place: str) -> State:
   return state.replace(params=params, model_state=placed)
 
 
-def write_report(workdir: str, config, results: dict, embedded: dict, command: str = "") -> None:
+def write_report(workdir: str, config, results: dict, embedded: dict) -> None:
   """`report.html` from what a run measured and the sets it was evaluated on."""
+  program = epath.Path(sys.argv[0]).stem
   _write_report(
-      str(epath.Path(workdir) / "report.html"),
-      title=f"{epath.Path(workdir).name}: {config.objective.name}",
-      subtitle=f"{config.total_steps:,} steps of {config.batch_size} clips",
-      history=workdir_lib.read_metrics(workdir),
-      results={k: v for k, v in results.items()},
-      sets=list(embedded.values()),
-      config_text=str(config),
-      command=command,
+    str(epath.Path(workdir) / "report.html"),
+    title=f"{epath.Path(workdir).name}: {config.objective.name}",
+    subtitle=f"{config.total_steps:,} steps of {config.batch_size} clips",
+    history=workdir_lib.read_metrics(workdir),
+    results=results,
+    sets=list(embedded.values()),
+    config_text=str(config),
+    command=shlex.join(["python", "-m", f"vatt_jax.{program}", *sys.argv[1:]]),
   )
 
 
@@ -167,4 +178,4 @@ def versions() -> dict[str, str]:
 def compilation_cache() -> None:
   """Compiled programs are kept between runs, so that going on does not compile again."""
   jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -35,32 +35,44 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 _SOURCE = flags.DEFINE_string("source", None, "'demo', a folder of media, or a manifest (.csv, .tsv, .jsonl).")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the data set; made where needed.")
 _CLIP_SECONDS = flags.DEFINE_float(
-    "clip_seconds", None, "Length of the windows of files without times (10).", lower_bound=0.1
+  "clip_seconds", None, "Length of the windows of files without times (10).", lower_bound=0.1
 )
 _FRAMES_PER_SECOND = flags.DEFINE_float(
-    "frames_per_second", None, "Most frames kept a second of video (10).", lower_bound=0.01, upper_bound=240
+  "frames_per_second", None, "Most frames kept a second of video (10).", lower_bound=0.01, upper_bound=240
 )
 _SHORT_SIDE = flags.DEFINE_integer(
-    "short_side", None, "Frames are scaled down to this short side in pixels (256; demo: 128).", lower_bound=8
+  "short_side", None, "Frames are scaled down to this short side in pixels (256; demo: 128).", lower_bound=8
 )
 _SAMPLE_RATE_HZ = flags.DEFINE_integer(
-    "sample_rate_hz",
-    None,
-    "Sound is resampled to this rate (48000; demo: 16000).",
-    lower_bound=1000,
-    upper_bound=384_000,
+  "sample_rate_hz",
+  None,
+  "Sound is resampled to this rate (48000; demo: 16000).",
+  lower_bound=1000,
+  upper_bound=384_000,
 )
 _VOCABULARY_SIZE = flags.DEFINE_integer(
-    "vocabulary_size", None, "SentencePiece pieces; 0 chooses by the amount of text (0; demo: 500).", lower_bound=0
+  "vocabulary_size", None, "SentencePiece pieces; 0 chooses by the amount of text (0; demo: 500).", lower_bound=0
 )
 _WORKERS = flags.DEFINE_integer(
-    "workers", CORES, "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
+  "workers", CORES, "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
 )
 
 DEFAULTS = {
-    "demo": {"frames_per_second": 10.0, "short_side": 128, "sample_rate_hz": 16_000, "vocabulary_size": 500},
-    "folder": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000, "vocabulary_size": 0},
-    "manifest": {"clip_seconds": 10.0, "frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000, "vocabulary_size": 0},
+  "demo": {"frames_per_second": 10.0, "short_side": 128, "sample_rate_hz": 16_000, "vocabulary_size": 500},
+  "folder": {
+    "clip_seconds": 10.0,
+    "frames_per_second": 10.0,
+    "short_side": 256,
+    "sample_rate_hz": 48_000,
+    "vocabulary_size": 0,
+  },
+  "manifest": {
+    "clip_seconds": 10.0,
+    "frames_per_second": 10.0,
+    "short_side": 256,
+    "sample_rate_hz": 48_000,
+    "vocabulary_size": 0,
+  },
 }
 MANIFEST_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -95,11 +107,11 @@ def _kind(source: str) -> str:
 def _options(kind: str) -> dict:
   """The flags that shape the clips, with the defaults of this kind of source."""
   given = {
-      "clip_seconds": _CLIP_SECONDS.value,
-      "frames_per_second": _FRAMES_PER_SECOND.value,
-      "short_side": _SHORT_SIDE.value,
-      "sample_rate_hz": _SAMPLE_RATE_HZ.value,
-      "vocabulary_size": _VOCABULARY_SIZE.value,
+    "clip_seconds": _CLIP_SECONDS.value,
+    "frames_per_second": _FRAMES_PER_SECOND.value,
+    "short_side": _SHORT_SIDE.value,
+    "sample_rate_hz": _SAMPLE_RATE_HZ.value,
+    "vocabulary_size": _VOCABULARY_SIZE.value,
   }
   if kind == "demo" and given["clip_seconds"] is not None:
     raise errors.UserError("--clip_seconds does not apply to the demo set: its clips are as long as their voices.")
@@ -136,12 +148,12 @@ def _prepare(units, problems, source: str, output: str, options: dict) -> None:
 
   try:
     outcome = dataset.prepare(
-        units,
-        output,
-        source=source,
-        options=options,
-        problems=problems,
-        workers=_WORKERS.value,
+      units,
+      output,
+      source=source,
+      options=options,
+      problems=problems,
+      workers=_WORKERS.value,
     )
   except OSError as error:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

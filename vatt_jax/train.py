@@ -30,17 +30,23 @@ def main(argv) -> None:
     raise errors.UserError(f"unexpected arguments {' '.join(argv[1:])}; flags begin with --.")
   config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
   if not config or not workdir:
-    raise errors.UserError("--config=FILE and --workdir=DIR are needed, such as --config=configs/pretrain/vatt_demo.py.")
+    raise errors.UserError(
+      "--config=FILE and --workdir=DIR are needed, such as --config=configs/pretrain/vatt_demo.py."
+    )
   train(config, workdir)
 
 
 def train(config, workdir: str) -> None:
   """Runs `config` in `workdir` to its end, or until SIGTERM or SIGINT asks it to save and stop."""
-  # ---- Set-up: whose workdir it is, and whether this config goes on with it.
+  epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+  with workdir_lib.lock(workdir):
+    _train(config, workdir)
+
+
+def _train(config, workdir: str) -> None:
+  # ---- Set-up: whether this config goes on with what is in the workdir.
   tf.config.set_visible_devices([], "GPU")
   stop = _watch_signals()
-  epath.Path(workdir).mkdir(parents=True, exist_ok=True)
-  lock = workdir_lib.Lock(workdir) if workdir_lib.is_local(workdir) else None
   for warning in workdir_lib.check_config(workdir, config.to_dict()):
     _say(f"warning: {warning}")
   jobs.compilation_cache()
@@ -135,8 +141,6 @@ def train(config, workdir: str) -> None:
     jobs.write_report(workdir, config, final, evaluation.embedded)
     workdir_lib.write_json(results, final)
   log.close()
-  if lock:
-    lock.release()
   _say(f"done: {results}\nreport: {epath.Path(workdir) / 'report.html'}")
 
 
@@ -168,8 +172,8 @@ def _write(k, metrics, log, progress, schedule, broken) -> None:
   progress.show(k, metrics)
   if metrics["skipped_updates_in_a_row"] >= MAX_SKIPPED:
     raise errors.UserError(
-        f"the last {MAX_SKIPPED} updates were not finite (step {k}): lower config.optimizer.learning_rate or set "
-        "config.optimizer.clip_global_norm; the checkpoints before are intact."
+      f"the last {MAX_SKIPPED} updates were not finite (step {k}): lower config.optimizer.learning_rate or set "
+      "config.optimizer.clip_global_norm; the checkpoints before are intact."
     )
 
 
@@ -184,7 +188,12 @@ def _say(line: str) -> None:
   print(line, flush=True)
 
 
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
+  flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.", flag_values=values)
+
+
 if __name__ == "__main__":
-  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.")
-  flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.")
+  define_flags(flags.FLAGS)
   errors.run(main)

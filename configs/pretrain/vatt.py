@@ -9,7 +9,14 @@ Values are the paper's; this run has not been repeated here.
 
 from configs import common
 
-VIDEO_SIZES = {"bbs": "base", "mbs": "medium", "lbs": "large", "ma_base": "base", "ma_medium": "medium", "ma_large": "large"}
+VIDEO_SIZES = {
+  "bbs": "base",
+  "mbs": "medium",
+  "lbs": "large",
+  "ma_base": "base",
+  "ma_medium": "medium",
+  "ma_large": "large",
+}
 
 
 def get_config(arg="mbs"):

@@ -9,12 +9,19 @@ KEY = tf.constant([0, 0], tf.int64)
 
 
 def options(**changes):
-  return audio.AudioOptions(**{"samples": 800, "sample_rate_hz": 8_000, "patch": 100, "noise": 0.0, "pad": "zero", **changes})
+  return audio.AudioOptions(
+    **{"samples": 800, "sample_rate_hz": 8_000, "patch": 100, "noise": 0.0, "pad": "zero", **changes}
+  )
 
 
 def window(samples, start, *, rate=8_000, audio_start=0.0, duration=None, train=False, opts=None):
   opts, duration = opts or options(), duration or len(samples) / rate
-  arguments = (tf.constant(samples, tf.int16), tf.constant(rate, tf.int64), tf.constant(audio_start), tf.constant(float(start)))
+  arguments = (
+    tf.constant(samples, tf.int16),
+    tf.constant(rate, tf.int64),
+    tf.constant(audio_start),
+    tf.constant(float(start)),
+  )
   return audio.read_window(*arguments, tf.constant(float(duration)), KEY, opts, train).numpy()
 
 
@@ -59,7 +66,8 @@ def test_spectrogram_of_a_tone_peaks_at_its_band():
   opts = options(samples=8_000, spectrogram=True, spectrogram_patch=(4, 8), mels=32, mel_high_hz=3_800.0)
   time = np.arange(16_000) / 8_000
   bands = [
-      window(np.round(5_000 * np.sin(2 * np.pi * hz * time)), 0.5, opts=opts).mean(axis=0).argmax() for hz in (200, 800, 3_000)
+    window(np.round(5_000 * np.sin(2 * np.pi * hz * time)), 0.5, opts=opts).mean(axis=0).argmax()
+    for hz in (200, 800, 3_000)
   ]
   assert opts.grid == (11, 4)
   assert bands == sorted(bands) and len(set(bands)) == 3

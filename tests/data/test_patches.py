@@ -10,9 +10,7 @@ from vatt_jax.data import patches
 def test_video_patches_are_in_t_y_x_order_inside_and_out():
   frames = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3)).astype(np.uint8)
   got = patches.video_patches(tf.constant(frames), (2, 3, 4)).numpy()
-  expected = [
-      frames[t : t + 2, y : y + 3, x : x + 4].reshape(-1) for t in (0, 2) for y in (0, 3) for x in (0, 4)
-  ]
+  expected = [frames[t : t + 2, y : y + 3, x : x + 4].reshape(-1) for t in (0, 2) for y in (0, 3) for x in (0, 4)]
   np.testing.assert_array_equal(got, expected)
   assert got.dtype == np.uint8
 
@@ -27,7 +25,9 @@ def test_spectrogram_patches_are_time_major():
   np.testing.assert_array_equal(got, [spectrogram[t : t + 2, m : m + 3].reshape(-1) for t in (0, 2) for m in (0, 3)])
 
 
-@pytest.mark.parametrize("tokens, rate, kept", [(1568, 0.5, 784), (1200, 0.5, 600), (1568, 0.75, 392), (7, 0.5, 3), (10, 0.9, 1), (4, 0.99, 1)])
+@pytest.mark.parametrize(
+  "tokens, rate, kept", [(1568, 0.5, 784), (1200, 0.5, 600), (1568, 0.75, 392), (7, 0.5, 3), (10, 0.9, 1), (4, 0.99, 1)]
+)
 def test_keep_count_is_the_floor_of_the_kept_fraction(tokens, rate, kept):
   assert patches.keep_count(tokens, rate) == kept
 

@@ -7,16 +7,20 @@ from vatt_jax.data import audio, order as order_lib, pipeline, records as record
 from vatt_jax.errors import UserError
 
 OPTIONS = pipeline.InputOptions(
-    video.VideoOptions(frames=4, frames_per_second=10.0, size=32, patch=(2, 16, 16), drop_rate=0.5, colour_jitter=0.8),
-    audio.AudioOptions(samples=3_200, sample_rate_hz=8_000, patch=160, drop_rate=0.75),
-    text.TextOptions(length=8, candidates=3),
+  video.VideoOptions(frames=4, frames_per_second=10.0, size=32, patch=(2, 16, 16), drop_rate=0.5, colour_jitter=0.8),
+  audio.AudioOptions(samples=3_200, sample_rate_hz=8_000, patch=160, drop_rate=0.75),
+  text.TextOptions(length=8, candidates=3),
 )
 
 
 @pytest.fixture(scope="module")
 def data(miniature):
   records = records_lib.Records(miniature, "train")
-  return records, order_lib.plain(len(records), 8, seed=5), text.SentencePiece(f"{miniature}/tokenizer/sentencepiece.model")
+  return (
+    records,
+    order_lib.plain(len(records), 8, seed=5),
+    text.SentencePiece(f"{miniature}/tokenizer/sentencepiece.model"),
+  )
 
 
 def batches(data, start, end, **changes):
@@ -33,18 +37,20 @@ def equal(a, b):
 def test_the_contract(data):
   batch = batches(data, 0, 1)[0]
   assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
-      "video/patches": ("uint8", (8, 4, 2 * 16 * 16 * 3)),
-      "video/positions": ("int32", (8, 4)),
-      "video/present": ("bool", (8,)),
-      "audio/patches": ("int16", (8, 5, 160)),
-      "audio/positions": ("int32", (8, 5)),
-      "audio/present": ("bool", (8,)),
-      "text/ids": ("int32", (8, 3, 8)),
-      "text/mask": ("bool", (8, 3, 8)),
-      "text/present": ("bool", (8,)),
+    "video/patches": ("uint8", (8, 4, 2 * 16 * 16 * 3)),
+    "video/positions": ("int32", (8, 4)),
+    "video/present": ("bool", (8,)),
+    "audio/patches": ("int16", (8, 5, 160)),
+    "audio/positions": ("int32", (8, 5)),
+    "audio/present": ("bool", (8,)),
+    "text/ids": ("int32", (8, 3, 8)),
+    "text/mask": ("bool", (8, 3, 8)),
+    "text/present": ("bool", (8,)),
   }
   spec = pipeline.batch_spec(OPTIONS, 8)
-  assert {key: (s.dtype.name, s.shape) for key, s in spec.items()} == {key: (v.dtype.name, v.shape) for key, v in batch.items()}
+  assert {key: (s.dtype.name, s.shape) for key, s in spec.items()} == {
+    key: (v.dtype.name, v.shape) for key, v in batch.items()
+  }
   assert batch["video/positions"].max() < 8 and batch["audio/positions"].max() < 20
   np.testing.assert_array_equal(batch["text/mask"], batch["text/ids"] != 0)
 
@@ -114,12 +120,14 @@ def test_a_broken_record_is_replaced_by_the_next_and_named(data):
   bad = {int(order.batch(1)[1][2]), int(order.batch(2)[1][0])}
   named = {}
   got = list(
-      pipeline.training_batches(Damaged(records, bad), order, OPTIONS, tokenizer, end_step=3, on_broken=named.__setitem__)
+    pipeline.training_batches(Damaged(records, bad), order, OPTIONS, tokenizer, end_step=3, on_broken=named.__setitem__)
   )
   assert set(named) == bad and len(got) == 3
   whole = batches(data, 0, 3)
   same = [np.array_equal(got[1]["audio/patches"][row], whole[1]["audio/patches"][row]) for row in range(8)]
-  assert same.count(False) <= len(bad) and not np.any([i for i in range(8) if i != 2 and not same[i] and order.batch(1)[1][i] not in bad])
+  assert same.count(False) <= len(bad) and not np.any(
+    [i for i in range(8) if i != 2 and not same[i] and order.batch(1)[1][i] not in bad]
+  )
   equal(got[0], whole[0])
 
 

@@ -37,7 +37,9 @@ def test_variable_frame_rate_goes_by_time():
 
 
 def test_centre_crop_is_the_middle_square():
-  frames = video.read_frames(tf.constant([jpeg(32, 64, 0, 255)] * 4), tf.constant([0, 0], tf.int64), OPTIONS, train=False).numpy()
+  frames = video.read_frames(
+    tf.constant([jpeg(32, 64, 0, 255)] * 4), tf.constant([0, 0], tf.int64), OPTIONS, train=False
+  ).numpy()
   assert frames.shape == (4, 16, 16, 3) and frames.dtype == np.uint8
   assert frames[:, :, :6].max() < 20 and frames[:, :, 10:].min() > 235
 
@@ -48,7 +50,10 @@ def test_one_crop_flip_and_colour_for_the_whole_clip():
   for i in range(8):
     frames = video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy()
     assert np.all(frames == frames[0])
-  again = [video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy() for i in (3, 3, 4)]
+  again = [
+    video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy()
+    for i in (3, 3, 4)
+  ]
   assert np.all(again[0] == again[1]) and np.any(again[0] != again[2])
 
 

@@ -91,8 +91,14 @@ def build_history(steps: int = 2000, batch_size: int = 64, sets: tuple[str, ...]
     if step % 200 == 0:
       figures = {}
       for name in sets:
-        for direction, best in (("video_to_text", 0.3), ("text_to_video", 0.28), ("audio_to_text", 0.45),
-                                ("text_to_audio", 0.42), ("video_to_audio", 0.15), ("audio_to_video", 0.17)):
+        for direction, best in (
+          ("video_to_text", 0.3),
+          ("text_to_video", 0.28),
+          ("audio_to_text", 0.45),
+          ("text_to_audio", 0.42),
+          ("video_to_audio", 0.15),
+          ("audio_to_video", 0.17),
+        ):
           recall = 0.058 + (best - 0.058) * (1 - np.exp(-3 * progress)) + rng.normal(0, 0.01)
           figures[f"eval/{name}/{direction}/recall_at_5"] = recall
           figures[f"eval/{name}/{direction}/chance_recall_at_5"] = 0.058

@@ -187,7 +187,12 @@ def test_long_sounds_and_large_pictures_stay_below_eight_megabytes(report, make_
 
 
 def test_a_history_from_json_lines(report):
-  lines = ['{"step": 1, "loss": NaN, "note": "warm"}', '{"step": 2, "loss": 3.5}', '{"step": 2, "loss": 3.25}', '{"a": 1}']
+  lines = [
+    '{"step": 1, "loss": NaN, "note": "warm"}',
+    '{"step": 2, "loss": 3.5}',
+    '{"step": 2, "loss": 3.25}',
+    '{"a": 1}',
+  ]
   page = report([], [json.loads(line) for line in lines])
   assert page.find("li", inside=page.section("loss"))[0]["text"] == "total 3.25"
   assert {tile["text"] for tile in page.find("div", "tile")} == {"2steps", "3.25loss at the last step"}

@@ -15,10 +15,12 @@ from vatt_jax.evaluation import retrieval
 def brute_force(similarity, k):
   """Mean rank and share of hits over all orders of the gallery, each sorted stably: the definition, by enumeration."""
   count = similarity.shape[1]
-  places = np.array([
-    [1 + sorted(order, key=lambda item: -row[item]).index(query) for order in itertools.permutations(range(count))]
-    for query, row in enumerate(similarity)
-  ])
+  places = np.array(
+    [
+      [1 + sorted(order, key=lambda item: -row[item]).index(query) for order in itertools.permutations(range(count))]
+      for query, row in enumerate(similarity)
+    ]
+  )
   return places.mean(axis=1), (places <= k).mean(axis=1)
 
 

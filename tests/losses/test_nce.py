@@ -78,7 +78,9 @@ def test_sharded_batch_sees_all_negatives(loss):
   function = jax.jit(jax.value_and_grad(lambda v, t, p: loss(v, t, p, temperature=0.07), (0, 1)))
   rows = NamedSharding(Mesh(np.asarray(jax.devices()), "data"), PartitionSpec("data"))
   sharded = function(*jax.device_put((video, text, present), rows))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), function(video, text, present), sharded)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), function(video, text, present), sharded
+  )
 
 
 def test_masked_mean_ignores_what_is_masked():

@@ -21,12 +21,12 @@ def batch_of(rows, video_tokens, video_values, audio_tokens, audio_values, candi
   ids = random.integers(1, 11, (rows, candidates, length)).astype(np.int32)
   places = lambda n: np.broadcast_to(np.arange(n, dtype=np.int32), (rows, n))
   return {
-      "video/patches": random.integers(0, 256, (rows, video_tokens, video_values)).astype(np.uint8),
-      "video/positions": places(video_tokens),
-      "audio/patches": random.integers(-3000, 3000, (rows, audio_tokens, audio_values)).astype(np.int16),
-      "audio/positions": places(audio_tokens),
-      "text/ids": ids,
-      "text/mask": ids != 0,
+    "video/patches": random.integers(0, 256, (rows, video_tokens, video_values)).astype(np.uint8),
+    "video/positions": places(video_tokens),
+    "audio/patches": random.integers(-3000, 3000, (rows, audio_tokens, audio_values)).astype(np.int16),
+    "audio/positions": places(audio_tokens),
+    "text/ids": ids,
+    "text/mask": ids != 0,
   }
 
 
@@ -42,12 +42,12 @@ def tiny(request):
 
 # Counted on the official models: trainable parameters.
 COUNTS = {
-    ("base", "base", "small", False): 193_877_292,
-    ("medium", "base", "small", False): 260_905_772,
-    ("large", "base", "small", False): 412_060_460,
-    ("base", "base", "base", True): 93_965_568,
-    ("medium", "medium", "medium", True): 162_990_336,
-    ("large", "large", "large", True): 314_145_024,
+  ("base", "base", "small", False): 193_877_292,
+  ("medium", "base", "small", False): 260_905_772,
+  ("large", "base", "small", False): 412_060_460,
+  ("base", "base", "base", True): 93_965_568,
+  ("medium", "medium", "medium", True): 162_990_336,
+  ("large", "large", "large", True): 314_145_024,
 }
 
 
@@ -68,7 +68,11 @@ def test_patches_are_a_set(tiny):
   """Positions travel with the patches: shuffling both changes nothing."""
   model, variables = tiny
   batch, order = tiny_batch(), np.random.default_rng(1).permutation(8)
-  shuffled = {**batch, "video/patches": batch["video/patches"][:, order], "video/positions": batch["video/positions"][:, order]}
+  shuffled = {
+    **batch,
+    "video/patches": batch["video/patches"][:, order],
+    "video/positions": batch["video/positions"][:, order],
+  }
   apply = jax.jit(lambda batch: model.apply(variables, batch, train=False)["video/pooled"])
   np.testing.assert_allclose(apply(batch), apply(shuffled), atol=1e-5)
   moved = {**batch, "video/positions": batch["video/positions"][:, order]}
@@ -86,7 +90,9 @@ def test_padding_does_not_change_a_sentence(tiny):
 
 def test_outputs_and_shapes(tiny):
   model, variables = tiny
-  shapes = {name: x.shape for name, x in jax.eval_shape(lambda: model.apply(variables, tiny_batch(), train=False)).items()}
+  shapes = {
+    name: x.shape for name, x in jax.eval_shape(lambda: model.apply(variables, tiny_batch(), train=False)).items()
+  }
   width = 16 if model.agnostic else size("tiny").width
   assert shapes == {
       "video/pooled": (3, width), "audio/pooled": (3, width), "text/pooled": (3, 2, width),
@@ -113,7 +119,9 @@ def test_modality_agnostic_shares_only_the_encoder():
 
 def test_training_updates_batch_statistics_and_uses_dropout(tiny):
   model, variables = tiny
-  run = jax.jit(lambda key: model.apply(variables, tiny_batch(), train=True, rngs={"dropout": key}, mutable=["batch_stats"]))
+  run = jax.jit(
+    lambda key: model.apply(variables, tiny_batch(), train=True, rngs={"dropout": key}, mutable=["batch_stats"])
+  )
   (first, state), (second, _) = run(jax.random.key(1)), run(jax.random.key(2))
   assert np.abs(first["text/vt"] - second["text/vt"]).max() > 1e-3
   moved = state["batch_stats"]["heads"]["video_to_va_norm"]["mean"]

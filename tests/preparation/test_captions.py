@@ -61,9 +61,9 @@ second line
 third line
 """
   assert captions.parse_cues(text) == [
-      Cue("first line", 1.0, 3.0),
-      Cue("second line", 3.01, 5.0),
-      Cue("third line", 5.0, 7.0),
+    Cue("first line", 1.0, 3.0),
+    Cue("second line", 3.01, 5.0),
+    Cue("third line", 5.0, 7.0),
   ]
 
 
@@ -83,7 +83,7 @@ def test_lines_of_a_text_file():
 
 
 @pytest.mark.parametrize(
-    "text, seconds", [("12.5", 12.5), (3, 3.0), ("1:02", 62.0), ("1:00:00,5", 3600.5), (" 7 ", 7.0)]
+  "text, seconds", [("12.5", 12.5), (3, 3.0), ("1:02", 62.0), ("1:00:00,5", 3600.5), (" 7 ", 7.0)]
 )
 def test_seconds(text, seconds):
   assert captions.parse_seconds(text) == seconds

@@ -40,19 +40,21 @@ class Counted:
     if self.mood == "interrupt":
       raise KeyboardInterrupt
     random = np.random.default_rng(len(self.name))
-    return Decoded([
+    return Decoded(
+      [
         Clip(
-            key=self.name,
-            frames=(b"\xff\xd8" + random.bytes(99),) * 3,
-            timestamps=(0.0, 0.1, 0.2),
-            samples=random.integers(-99, 99, 800).astype(np.int16),
-            sample_rate_hz=8_000,
-            audio_start_seconds=0.25,
-            captions=(Caption(self.text or f"this is {self.name}", 0.0, 0.3),),
-            source=self.name,
-            start=1.5,
+          key=self.name,
+          frames=(b"\xff\xd8" + random.bytes(99),) * 3,
+          timestamps=(0.0, 0.1, 0.2),
+          samples=random.integers(-99, 99, 800).astype(np.int16),
+          sample_rate_hz=8_000,
+          audio_start_seconds=0.25,
+          captions=(Caption(self.text or f"this is {self.name}", 0.0, 0.3),),
+          source=self.name,
+          start=1.5,
         )
-    ])
+      ]
+    )
 
 
 @pytest.fixture
@@ -166,9 +168,9 @@ def test_a_crash_costs_the_unit_that_crashed(tmp_path, log):
   found = prepare(units, tmp_path / "out", workers=2).preparation
   assert found["accepted"] == 3
   assert {problem["file"]: problem["reason"] for problem in found["rejected"]} == {
-      "film 2": "the decoder crashed on it",
-      "film 3": "unexpected KeyError: 'oops' (please report this)",
-      "film 4": "it is bad",
+    "film 2": "the decoder crashed on it",
+    "film 3": "unexpected KeyError: 'oops' (please report this)",
+    "film 4": "it is bad",
   }
 
 

@@ -13,8 +13,8 @@ from vatt_jax.preparation.units import Options
 
 OPTIONS = Options(clip_seconds=2, frames_per_second=5, short_side=24, sample_rate_hz=8_000)
 SUBTITLES = "".join(
-    f"{i}\n00:00:0{i},000 --> 00:00:0{i},800\n{text}\n\n"
-    for i, text in enumerate(["zero", "one", "two", "three", "four", "five", "six"])
+  f"{i}\n00:00:0{i},000 --> 00:00:0{i},800\n{text}\n\n"
+  for i, text in enumerate(["zero", "one", "two", "three", "four", "five", "six"])
 )
 
 
@@ -69,7 +69,7 @@ def prepared(tmp_path_factory, records):
   fill(root)
   units, problems = folder.units(root, OPTIONS, Digests())
   outcome = dataset.prepare(
-      units, output, source=str(root), options={"short_side": 24}, problems=problems, progress=False, workers=2
+    units, output, source=str(root), options={"short_side": 24}, problems=problems, progress=False, workers=2
   )
   by_source = {}
   for split, found in records(output).items():

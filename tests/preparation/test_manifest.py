@@ -30,30 +30,30 @@ def units(media, name, text):
 
 def test_csv(media, tmp_path, records):
   found, problems = units(
-      media,
-      "clips.csv",
-      "\ufeffVideo,audio,start,end,caption,label,language,split,mood\n"
-      'films/a b.mp4,,0,1,"Ein Satz, mit Komma",x,de,train,sad\n'
-      "./films/a b.mp4,,0,1,Noch einer,x,de,train,\n"  # The same clip: a second caption.
-      "films/a b.mp4,,0:02,0:03.5,later,,,test,\n"
-      "films/c.mp4,sounds/s.wav,,,windows,,,val,\n"
-      ",sounds/s.wav,1,2,sound alone,,,,\n"
-      "films/gone.mp4,,0,1,missing,,,,\n"
-      "films/gone.mp4,,1,2,missing,,,,\n"
-      "films/c.mp4,,3,2,backwards,,,,\n"
-      "films/c.mp4,,soon,2,no time,,,,\n"
-      "films/c.mp4,,0,1,what split,,,exam,\n"
-      ",,0,1,no file,,,,\n"
-      "films/c.mp4,,0,1,a comma, not quoted,,,,\n",
+    media,
+    "clips.csv",
+    "\ufeffVideo,audio,start,end,caption,label,language,split,mood\n"
+    'films/a b.mp4,,0,1,"Ein Satz, mit Komma",x,de,train,sad\n'
+    "./films/a b.mp4,,0,1,Noch einer,x,de,train,\n"  # The same clip: a second caption.
+    "films/a b.mp4,,0:02,0:03.5,later,,,test,\n"
+    "films/c.mp4,sounds/s.wav,,,windows,,,val,\n"
+    ",sounds/s.wav,1,2,sound alone,,,,\n"
+    "films/gone.mp4,,0,1,missing,,,,\n"
+    "films/gone.mp4,,1,2,missing,,,,\n"
+    "films/c.mp4,,3,2,backwards,,,,\n"
+    "films/c.mp4,,soon,2,no time,,,,\n"
+    "films/c.mp4,,0,1,what split,,,exam,\n"
+    ",,0,1,no file,,,,\n"
+    "films/c.mp4,,0,1,a comma, not quoted,,,,\n",
   )
   reasons = {problem.file: problem.reason for problem in problems.rejected}
   assert reasons == {
-      "films/gone.mp4": "there is no such file (clips.csv:7)",
-      "clips.csv:9": "end 2 is not after start 3",
-      "clips.csv:10": "start 'soon' is not a time (seconds or H:MM:SS)",
-      "clips.csv:11": "split 'exam' is not train, validation or test",
-      "clips.csv:12": "it names neither a video nor an audio file",
-      "clips.csv:13": "it has more fields than the header (is a comma in a caption not inside quotes?)",
+    "films/gone.mp4": "there is no such file (clips.csv:7)",
+    "clips.csv:9": "end 2 is not after start 3",
+    "clips.csv:10": "start 'soon' is not a time (seconds or H:MM:SS)",
+    "clips.csv:11": "split 'exam' is not train, validation or test",
+    "clips.csv:12": "it names neither a video nor an audio file",
+    "clips.csv:13": "it has more fields than the header (is a comma in a caption not inside quotes?)",
   }
   assert [problem.reason for problem in problems.warnings] == ["the column 'mood' is not known and not used"]
 
@@ -80,10 +80,10 @@ def test_the_sound_of_a_row_replaces_the_sound_of_its_video(media, tmp_path, rec
 
 def test_json_lines(media):
   rows = [
-      {"video": "films/c.mp4", "caption": "a", "start": 0, "end": 2},
-      {"video": "films/c.mp4", "captions": ["b", "c"], "start": 2.0, "end": 4},
-      {"audio": "sounds/s.wav", "caption": None, "label": 3},
-      {"video": "https://example.org/a.mp4"},
+    {"video": "films/c.mp4", "caption": "a", "start": 0, "end": 2},
+    {"video": "films/c.mp4", "captions": ["b", "c"], "start": 2.0, "end": 4},
+    {"audio": "sounds/s.wav", "caption": None, "label": 3},
+    {"video": "https://example.org/a.mp4"},
   ]
   text = "\n".join([*map(json.dumps, rows), "", "{broken", "[1]"])
   found, problems = units(media, "clips.jsonl", text)

@@ -37,18 +37,18 @@ def heard_beeps(found):
 
 
 FORMATS = {
-    "h264_aac.mp4": {},
-    "mpeg2.mpg": {"video": "mpeg2video", "frame_rate": 25, "audio": "mp2"},
-    "mpeg2.ts": {"video": "mpeg2video", "frame_rate": 25, "audio": "mp2", "first_time": 5.0},
-    "hevc.mov": {"video": "libx265"},
-    "vp9_opus.webm": {"video": "libvpx-vp9", "audio": "libopus", "sample_rate_hz": 48_000},
-    "six_channels.mp4": {"layout": "5.1", "sample_rate_hz": 48_000},
-    "yuv444.mp4": {"pixels": "yuv444p"},
-    "ten_bits.mp4": {"pixels": "yuv420p10le"},
-    "rgb.mp4": {"video": "libx264rgb", "pixels": "rgb24"},
-    "lossless.mkv": {"video": "ffv1", "pixels": "bgr0", "audio": "flac"},
-    "first_time_not_0.mkv": {"first_time": 5.0},
-    "faster.mp4": {"frame_rate": 50},
+  "h264_aac.mp4": {},
+  "mpeg2.mpg": {"video": "mpeg2video", "frame_rate": 25, "audio": "mp2"},
+  "mpeg2.ts": {"video": "mpeg2video", "frame_rate": 25, "audio": "mp2", "first_time": 5.0},
+  "hevc.mov": {"video": "libx265"},
+  "vp9_opus.webm": {"video": "libvpx-vp9", "audio": "libopus", "sample_rate_hz": 48_000},
+  "six_channels.mp4": {"layout": "5.1", "sample_rate_hz": 48_000},
+  "yuv444.mp4": {"pixels": "yuv444p"},
+  "ten_bits.mp4": {"pixels": "yuv420p10le"},
+  "rgb.mp4": {"video": "libx264rgb", "pixels": "rgb24"},
+  "lossless.mkv": {"video": "ffv1", "pixels": "bgr0", "audio": "flac"},
+  "first_time_not_0.mkv": {"first_time": 5.0},
+  "faster.mp4": {"frame_rate": 50},
 }
 
 
@@ -182,8 +182,8 @@ def test_a_duration_that_is_wrong_is_not_believed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, reason",
-    [(b"", "empty"), (b"not media at all\n" * 9, "not a media file"), (b"\0" * 9999, "not a media file")],
+  "content, reason",
+  [(b"", "empty"), (b"not media at all\n" * 9, "not a media file"), (b"\0" * 9999, "not a media file")],
 )
 def test_not_media(tmp_path, content, reason):
   (tmp_path / "a.mp4").write_bytes(content)

@@ -4,8 +4,12 @@ import sentencepiece
 
 from vatt_jax.preparation import vocabulary
 
-SENTENCES = [f"A {animal} {verb} {place}." for animal in ("dog", "cat", "bird", "horse") for verb in
-             ("barks", "sings", "sleeps", "runs") for place in ("at night", "in the garden", "under a tree")]
+SENTENCES = [
+  f"A {animal} {verb} {place}."
+  for animal in ("dog", "cat", "bird", "horse")
+  for verb in ("barks", "sings", "sleeps", "runs")
+  for place in ("at night", "in the garden", "under a tree")
+]
 
 
 def test_reserved_ids_and_round_trip(tmp_path):

@@ -49,7 +49,9 @@ class AudioOptions:
     if not self.spectrogram and self.samples % self.patch:
       raise ValueError(f"{self.samples} samples do not divide into patches of {self.patch}")
     if self.spectrogram and (self.grid[0] < 1 or self.mels % self.spectrogram_patch[1]):
-      raise ValueError(f"{self.samples} samples and {self.mels} mel bands do not make patches of {self.spectrogram_patch}")
+      raise ValueError(
+        f"{self.samples} samples and {self.mels} mel bands do not make patches of {self.spectrogram_patch}"
+      )
 
   @property
   def seconds(self) -> float:
@@ -88,7 +90,7 @@ def read_window(
   """
   wave = tf.cast(samples, tf.float32) / 32768.0
   wave = tf.cond(
-      tf.equal(rate, options.sample_rate_hz), lambda: wave, lambda: resample(wave, rate, options.sample_rate_hz)
+    tf.equal(rate, options.sample_rate_hz), lambda: wave, lambda: resample(wave, rate, options.sample_rate_hz)
   )
   in_samples = lambda seconds: tf.cast(tf.round(tf.cast(seconds, tf.float64) * options.sample_rate_hz), tf.int32)
   track_start, length = in_samples(audio_start), tf.maximum(in_samples(duration), 1)
@@ -142,7 +144,7 @@ def resample(wave: tf.Tensor, rate: tf.Tensor, wanted_hz: int) -> tf.Tensor:
   kernel = sinc * (0.5 + 0.5 * tf.cos(math.pi * time / tf.cast(half + 1, tf.float64)))
   kernel = tf.cast(kernel / tf.reduce_sum(kernel), tf.float32)
   filtered = tf.cond(
-      ratio > 1.0, lambda: tf.nn.conv1d(wave[None, :, None], kernel[:, None, None], 1, "SAME")[0, :, 0], lambda: wave
+    ratio > 1.0, lambda: tf.nn.conv1d(wave[None, :, None], kernel[:, None, None], 1, "SAME")[0, :, 0], lambda: wave
   )
   count = tf.cast(tf.cast(tf.size(wave), tf.float64) / ratio, tf.int32)
   return _between(lambda places: _pick(filtered, places), tf.range(count, dtype=tf.float64) * ratio)
@@ -153,7 +155,7 @@ def log_mel(window: tf.Tensor, options: AudioOptions) -> tf.Tensor:
   hop, width = (round(x * options.sample_rate_hz) for x in (options.hop_seconds, options.window_seconds))
   magnitude = tf.abs(tf.signal.stft(window, width, hop))
   matrix = tf.signal.linear_to_mel_weight_matrix(
-      options.mels, magnitude.shape[-1], options.sample_rate_hz, options.mel_low_hz, options.mel_high_hz
+    options.mels, magnitude.shape[-1], options.sample_rate_hz, options.mel_low_hz, options.mel_high_hz
   )
   mel = tf.math.log(1.0 + 10000.0 * (magnitude @ matrix))
   low, high = tf.reduce_min(mel), tf.reduce_max(mel)

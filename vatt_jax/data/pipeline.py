@@ -122,7 +122,7 @@ def evaluation_batches(
 
 
 def example_function(
-    options: InputOptions, tokenizer: text.Tokenizer | None, seed: int, *, train: bool, offset: float | None = None
+  options: InputOptions, tokenizer: text.Tokenizer | None, seed: int, *, train: bool, offset: float | None = None
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
   """A function of (record string, epoch, record number) that makes one example, in the graph or eagerly."""
 
@@ -166,7 +166,7 @@ def _video_example(parsed, place, duration, key, options, train):
   black = lambda: tf.zeros([options.frames, options.size, options.size, 3], tf.uint8)
   frames = tf.ensure_shape(tf.cond(present, read, black), [options.frames, options.size, options.size, 3])
   kept, positions = patches.drop_tokens(
-      patches.video_patches(frames, options.patch), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
+    patches.video_patches(frames, options.patch), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
   )
   return {"video/patches": kept, "video/positions": positions, "video/present": present}
 
@@ -175,7 +175,7 @@ def _audio_example(parsed, samples, place, duration, key, options, train):
   present = tf.size(samples) > 0
   start = _window_start(place, duration, options.seconds)
   read = lambda: audio.read_window(
-      samples, parsed["audio/sample_rate_hz"], parsed["audio/start_seconds"], start, duration, key, options, train
+    samples, parsed["audio/sample_rate_hz"], parsed["audio/start_seconds"], start, duration, key, options, train
   )
   nothing = tf.constant(audio.silence(options))
   window = tf.ensure_shape(tf.cond(present, read, lambda: nothing), nothing.shape)
@@ -204,9 +204,9 @@ def _text_example(parsed, place, duration, options, tokenizer):
   ids, mask, present = tf.numpy_function(encode, values, [tf.int32, tf.bool, tf.bool], stateful=False)
   shape = [options.text.candidates, options.text.length]
   return {
-      "text/ids": tf.ensure_shape(ids, shape),
-      "text/mask": tf.ensure_shape(mask, shape),
-      "text/present": tf.ensure_shape(present, []),
+    "text/ids": tf.ensure_shape(ids, shape),
+    "text/mask": tf.ensure_shape(mask, shape),
+    "text/present": tf.ensure_shape(present, []),
   }
 
 

@@ -15,19 +15,19 @@ from vatt_jax.errors import UserError
 VERSION = "1.0.0"
 
 FEATURES = {
-    "video/frames": tf.io.RaggedFeature(tf.string),
-    "video/timestamps": tf.io.RaggedFeature(tf.float32),
-    "audio/samples": tf.io.FixedLenFeature([], tf.string, ""),
-    "audio/start_seconds": tf.io.FixedLenFeature([], tf.float32, 0.0),
-    "audio/sample_rate_hz": tf.io.FixedLenFeature([], tf.int64, 0),
-    "captions/text": tf.io.RaggedFeature(tf.string),
-    "captions/start": tf.io.RaggedFeature(tf.float32),
-    "captions/end": tf.io.RaggedFeature(tf.float32),
-    "language": tf.io.FixedLenFeature([], tf.string, ""),
-    "label": tf.io.FixedLenFeature([], tf.string, ""),
-    "source": tf.io.FixedLenFeature([], tf.string, ""),
-    "clip/start": tf.io.FixedLenFeature([], tf.float32, 0.0),
-    "licence": tf.io.FixedLenFeature([], tf.string, ""),
+  "video/frames": tf.io.RaggedFeature(tf.string),
+  "video/timestamps": tf.io.RaggedFeature(tf.float32),
+  "audio/samples": tf.io.FixedLenFeature([], tf.string, ""),
+  "audio/start_seconds": tf.io.FixedLenFeature([], tf.float32, 0.0),
+  "audio/sample_rate_hz": tf.io.FixedLenFeature([], tf.int64, 0),
+  "captions/text": tf.io.RaggedFeature(tf.string),
+  "captions/start": tf.io.RaggedFeature(tf.float32),
+  "captions/end": tf.io.RaggedFeature(tf.float32),
+  "language": tf.io.FixedLenFeature([], tf.string, ""),
+  "label": tf.io.FixedLenFeature([], tf.string, ""),
+  "source": tf.io.FixedLenFeature([], tf.string, ""),
+  "clip/start": tf.io.FixedLenFeature([], tf.float32, 0.0),
+  "licence": tf.io.FixedLenFeature([], tf.string, ""),
 }
 
 
@@ -88,8 +88,8 @@ def _info(directory: str) -> dict:
   if not directory or not path.exists():
     where = f"at {directory!r}" if directory else "(--config.data.directory is empty)"
     raise UserError(
-        f"there is no prepared data set {where}. Make one with "
-        "`python -m vatt_jax.prepare --source=FOLDER --output=DIR`, then pass --config.data.directory=DIR."
+      f"there is no prepared data set {where}. Make one with "
+      "`python -m vatt_jax.prepare --source=FOLDER --output=DIR`, then pass --config.data.directory=DIR."
     )
   return json.loads(path.read_text())
 

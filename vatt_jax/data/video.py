@@ -73,7 +73,9 @@ def read_frames(jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: 
   """JPEG strings (T,) -> uint8 (T, size, size, 3); one crop, flip and colour change for the whole clip."""
   shape = tf.io.extract_jpeg_shape(jpegs[0])
   box = _random_box(shape, key, options) if train and options.crop != "centre" else _centre_box(shape)
-  frames = tf.map_fn(lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, box, channels=3), jpegs, fn_output_signature=tf.uint8)
+  frames = tf.map_fn(
+    lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, box, channels=3), jpegs, fn_output_signature=tf.uint8
+  )
   frames = tf.image.resize(frames, [options.size, options.size])
   if train and options.flip:
     frames = tf.cond(random.uniform(key, "flip") < 0.5, lambda: frames[:, :, ::-1], lambda: frames)

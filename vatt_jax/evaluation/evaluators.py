@@ -42,7 +42,7 @@ def run(
     raise UserError(f"config.evaluators.{name}.kind = {config.kind!r} is not one of {', '.join(EVALUATORS)}.")
   records = records_lib.Records(directory, config.split)
   embedded, broken = embed(
-      name, records, encode, variables, spaces, options, tokenizer, config.windows, config.batch_size, place, progress
+    name, records, encode, variables, spaces, options, tokenizer, config.windows, config.batch_size, place, progress
   )
   metrics = {f"eval/{name}/{key}": value for key, value in EVALUATORS[config.kind](embedded).items()}
   if broken:
@@ -63,11 +63,13 @@ def embed(
   sums: dict[str, np.ndarray] = {}
   present: dict[str, np.ndarray] = {}
   broken: set[int] = set()
-  bar = tqdm.tqdm(total=windows * len(records), desc=f"evaluating {name}", unit="clip", leave=False, disable=not progress)
+  bar = tqdm.tqdm(
+    total=windows * len(records), desc=f"evaluating {name}", unit="clip", leave=False, disable=not progress
+  )
   for offset in offsets:
     pieces: dict[str, list[np.ndarray]] = {}
     batches = pipeline.evaluation_batches(
-        records, batch_size, options, tokenizer, offset=offset, on_broken=lambda number, _: broken.add(number)
+      records, batch_size, options, tokenizer, offset=offset, on_broken=lambda number, _: broken.add(number)
     )
     for batch in batches:
       valid = batch.pop("valid")
@@ -86,21 +88,32 @@ def embed(
   bar.close()
   rows = [records_lib.decode(records[i]) for i in range(len(records)) if i not in broken]
   string = lambda row, key: (row[key] or [b""])[0].decode("utf-8", "replace")
-  rates = {row["audio/sample_rate_hz"][0] for row in rows if len(row["audio/samples"])} or {options.audio.sample_rate_hz}
+  rate = max(
+    (row["audio/sample_rate_hz"][0] for row in rows if len(row["audio/samples"])), default=options.audio.sample_rate_hz
+  )
   embedded = EmbeddedSet(
-      name=name,
-      embeddings=sums,
-      present=present,
-      spaces=spaces,
-      captions=[string(row, "captions/text") for row in rows],
-      languages=[string(row, "language") for row in rows],
-      labels=[string(row, "label") for row in rows],
-      sources=[string(row, "source") for row in rows],
-      thumbnails=[frames[len(frames) // 2] if (frames := row["video/frames"]) else b"" for row in rows],
-      waveforms=[row["audio/samples"] for row in rows],
-      sample_rate_hz=int(max(rates)),
+    name=name,
+    embeddings=sums,
+    present=present,
+    spaces=spaces,
+    captions=[string(row, "captions/text") for row in rows],
+    languages=[string(row, "language") for row in rows],
+    labels=[string(row, "label") for row in rows],
+    sources=[string(row, "source") for row in rows],
+    thumbnails=[frames[len(frames) // 2] if (frames := row["video/frames"]) else b"" for row in rows],
+    waveforms=[_at_rate(row, rate) for row in rows],
+    sample_rate_hz=int(rate),
   )
   return embedded, len(broken)
+
+
+def _at_rate(row: dict, rate: int) -> np.ndarray:
+  """The samples of a record for a player that knows one rate; sets prepared in one go have one rate anyway."""
+  samples, own = row["audio/samples"], (row["audio/sample_rate_hz"] or [rate])[0]
+  if own == rate or not len(samples):
+    return samples
+  places = np.arange(int(len(samples) * rate / own)) * (own / rate)
+  return np.interp(places, np.arange(len(samples)), samples).astype(np.int16)
 
 
 EVALUATORS = {"retrieval": evaluate_set}

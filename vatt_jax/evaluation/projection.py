@@ -78,4 +78,3 @@ def neighbour_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray
     too_wide = entropy > np.log(perplexity)
     low, high = np.where(too_wide, middle, low), np.where(too_wide, high, middle)
   return (probabilities + probabilities.T) / (2 * len(probabilities))
-

@@ -13,7 +13,7 @@ ABSENT = -1e9
 
 
 def mil_nce(
-    video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float, video_present: jax.Array | None = None
+  video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float, video_present: jax.Array | None = None
 ) -> jax.Array:
   """Multiple-instance NCE: every clip against all captions, and its captions against all clips, in one softmax.
 
@@ -41,7 +41,7 @@ def mil_nce(
 
 
 def symmetric_nce(
-    video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float, video_present: jax.Array | None = None
+  video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float, video_present: jax.Array | None = None
 ) -> jax.Array:
   """Two softmaxes, clip against captions and captions against clips; their sum. A perfect model reaches 0.
 

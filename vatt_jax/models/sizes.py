@@ -15,13 +15,13 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(1, 32, 64, 2, 16),
-    "demo": Size(3, 128, 512, 4, 32),
-    "small": Size(6, 512, 2048, 8),
-    "base": Size(12, 768, 3072, 12),
-    "medium": Size(12, 1024, 4096, 16),
-    "large": Size(24, 1024, 4096, 16),
-    "xlarge": Size(24, 1536, 4096, 24),
+  "tiny": Size(1, 32, 64, 2, 16),
+  "demo": Size(3, 128, 512, 4, 32),
+  "small": Size(6, 512, 2048, 8),
+  "base": Size(12, 768, 3072, 12),
+  "medium": Size(12, 1024, 4096, 16),
+  "large": Size(24, 1024, 4096, 16),
+  "xlarge": Size(24, 1536, 4096, 24),
 }
 
 

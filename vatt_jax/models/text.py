@@ -27,7 +27,7 @@ class T5Layer(nn.Module):
     drop = nn.Dropout(self.dropout, deterministic=not train)
     y = nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name="attention_norm")(x)
     attention = transformer.Attention(
-        self.heads, self.head_width, self.dropout, use_bias=False, scaled=self.scaled, name="attention"
+      self.heads, self.head_width, self.dropout, use_bias=False, scaled=self.scaled, name="attention"
     )
     x = x + drop(attention(y, bias, train))
     y = transformer.layer_norm("feed_forward_norm")(x)

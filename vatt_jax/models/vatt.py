@@ -50,7 +50,9 @@ class Vatt(nn.Module):
   def setup(self):
     def fields(name):
       s = size(name)
-      return dict(layers=s.layers, feed_forward=s.feed_forward, heads=s.heads, head_width=s.head_width, dropout=self.dropout)
+      return dict(
+        layers=s.layers, feed_forward=s.feed_forward, heads=s.heads, head_width=s.head_width, dropout=self.dropout
+      )
 
     if self.agnostic:
       self.encoder = Encoder(**fields(self.video_size))
@@ -70,7 +72,7 @@ class Vatt(nn.Module):
     words = (self.vocabulary_size, widths["text"])
     if self.agnostic:
       self.text = towers.AgnosticTextTower(
-          encoders["text"], *words, self.post_width, self.text_length, self.word_width, self.trainable_words, self.dropout
+        encoders["text"], *words, self.post_width, self.text_length, self.word_width, self.trainable_words, self.dropout
       )
     else:
       self.text = towers.SpecificTextTower(encoders["text"], *words, self.word_width, self.trainable_words)
@@ -85,5 +87,5 @@ class Vatt(nn.Module):
     text = self.text(flat(ids), flat(mask), train=train)
     out = {"video/pooled": video, "audio/pooled": audio, "text/pooled": text, **self.heads(video, audio, text, train)}
     return {
-        name: value.reshape(*ids.shape[:2], -1) if name.startswith("text/") else value for name, value in out.items()
+      name: value.reshape(*ids.shape[:2], -1) if name.startswith("text/") else value for name, value in out.items()
     }

@@ -11,9 +11,9 @@ from vatt_jax.models.vatt import Vatt
 
 # pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
 PAIRS = {
-    "video_audio": ("video/va", "audio/va"),
-    "video_text": ("video/vt", "text/vt"),
-    "audio_text": ("audio/at", "text/at"),
+  "video_audio": ("video/va", "audio/va"),
+  "video_text": ("video/vt", "text/vt"),
+  "audio_text": ("audio/at", "text/at"),
 }
 
 
@@ -36,13 +36,13 @@ class VattObjective:
   reduction: str = "mean"
 
   batch_keys = tuple(
-      f"{modality}/{part}"
-      for modality, parts in {
-          "video": ("patches", "positions", "present"),
-          "audio": ("patches", "positions", "present"),
-          "text": ("ids", "mask", "present"),
-      }.items()
-      for part in parts
+    f"{modality}/{part}"
+    for modality, parts in {
+      "video": ("patches", "positions", "present"),
+      "audio": ("patches", "positions", "present"),
+      "text": ("ids", "mask", "present"),
+    }.items()
+    for part in parts
   )
   partition_rules = ((".*", ()),)  # every parameter on every device
 
@@ -60,7 +60,11 @@ class VattObjective:
   def spaces(self) -> dict[tuple[str, str], tuple[str, str]]:
     """Where each pair of modalities meets; sound reaches text through video unless that pair was trained."""
     text_audio = PAIRS["audio_text"] if self.model.audio_text else ("audio/vt", "text/vt")
-    return {("video", "audio"): PAIRS["video_audio"], ("video", "text"): PAIRS["video_text"], ("audio", "text"): text_audio}
+    return {
+      ("video", "audio"): PAIRS["video_audio"],
+      ("video", "text"): PAIRS["video_text"],
+      ("audio", "text"): text_audio,
+    }
 
   def init(self, rng: jax.Array, batch: dict[str, jax.Array]) -> dict:
     """Variables for batches with these shapes."""
@@ -69,7 +73,7 @@ class VattObjective:
   def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
     """Scalar loss, metrics and the new model state. The batch is the global one: all its clips are negatives."""
     out, model_state = self.model.apply(
-        variables, batch, train=train, rngs={"dropout": rng}, mutable=["batch_stats"] if train else []
+      variables, batch, train=train, rngs={"dropout": rng}, mutable=["batch_stats"] if train else []
     )
     metrics, total = {}, 0.0
     for pair, weight in self.pairs.items():
@@ -109,13 +113,13 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
   """Builds the model from `config.model` and the input options, so that grids and lengths cannot disagree."""
   pairs = dict(config.objective.pairs)
   fields = {
-      **config.model.to_dict(),
-      "video_grid": options.video.grid,
-      "audio_grid": options.audio.grid,
-      "sample_rate_hz": options.audio.sample_rate_hz,
-      "text_length": options.text.length,
-      "vocabulary_size": max(vocabulary_size, 2),
-      "audio_text": pairs.get("audio_text", 0) > 0,
+    **config.model.to_dict(),
+    "video_grid": options.video.grid,
+    "audio_grid": options.audio.grid,
+    "sample_rate_hz": options.audio.sample_rate_hz,
+    "text_length": options.text.length,
+    "vocabulary_size": max(vocabulary_size, 2),
+    "audio_text": pairs.get("audio_text", 0) > 0,
   }
   objective = config.objective
   return VattObjective(Vatt(**fields), pairs, objective.loss, objective.temperature, objective.reduction)

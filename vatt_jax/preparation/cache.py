@@ -48,12 +48,14 @@ class Cache:
       described["samples"] = number(np.asarray(clip.samples, "<i2").tobytes())
       described["captions"] = [dataclasses.astuple(caption) for caption in clip.captions]
       clips.append(described)
-    header = json.dumps({
+    header = json.dumps(
+      {
         "clips": clips,
         "rejected": [dataclasses.astuple(problem) for problem in decoded.rejected],
         "warnings": [dataclasses.astuple(problem) for problem in decoded.warnings],
         "blobs": [len(blob) for blob in blobs],
-    }).encode()
+      }
+    ).encode()
     path = self.path(identity)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f"{path.name}.{os.getpid()}.partial"
@@ -96,13 +98,13 @@ class Cache:
         described["timestamps"] = tuple(described["timestamps"])
         described["captions"] = tuple(Caption(*caption) for caption in described["captions"])
         clip = Clip(
-            **described,
-            frames=(b"",) * len(frames),
-            samples=np.broadcast_to(np.int16(0), header["blobs"][samples] // 2),
+          **described,
+          frames=(b"",) * len(frames),
+          samples=np.broadcast_to(np.int16(0), header["blobs"][samples] // 2),
         )
         if media(clip):
           clip = dataclasses.replace(
-              clip, frames=tuple(read(number) for number in frames), samples=np.frombuffer(read(samples), "<i2")
+            clip, frames=tuple(read(number) for number in frames), samples=np.frombuffer(read(samples), "<i2")
           )
         clips.append(clip)
     problems = {name: [Problem(*problem) for problem in header[name]] for name in ("rejected", "warnings")}

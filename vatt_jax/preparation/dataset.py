@@ -40,14 +40,14 @@ class Outcome:
 
 
 def prepare(
-    units: Sequence[Unit],
-    output: epath.PathLike,
-    *,
-    source: str,
-    options: Mapping[str, int | float | str],
-    problems: Decoded | None = None,
-    workers: int = 0,
-    progress: bool = True,
+  units: Sequence[Unit],
+  output: epath.PathLike,
+  *,
+  source: str,
+  options: Mapping[str, int | float | str],
+  problems: Decoded | None = None,
+  workers: int = 0,
+  progress: bool = True,
 ) -> Outcome:
   """Makes or brings up to date the data set of `units` in `output`.
 
@@ -181,9 +181,9 @@ def _claim(output: epath.Path, settings: Mapping):
 
 def _differences(stored: Mapping, settings: Mapping) -> str:
   return ", ".join(
-      f"{name}={stored.get(name)} instead of {settings.get(name)}"
-      for name in sorted({*stored, *settings})
-      if stored.get(name) != settings.get(name)
+    f"{name}={stored.get(name)} instead of {settings.get(name)}"
+    for name in sorted({*stored, *settings})
+    if stored.get(name) != settings.get(name)
   )
 
 
@@ -277,9 +277,9 @@ def _publish(work: epath.Path, output: epath.Path) -> None:
 
 def _fingerprint(identities, rejected, warnings, settings) -> str:
   everything = [
-      sorted(identities.items()),
-      sorted(dataclasses.astuple(problem) for problem in (*rejected, *warnings)),
-      sorted(settings.items()),
+    sorted(identities.items()),
+    sorted(dataclasses.astuple(problem) for problem in (*rejected, *warnings)),
+    sorted(settings.items()),
   ]
   return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
 
@@ -293,7 +293,7 @@ def _nothing(source: str, rejected: Sequence[Problem]) -> str:
 
 def _bar(iterable, total, what, progress, initial=0):
   return tqdm.tqdm(
-      iterable, total=total, initial=initial, desc=what, unit="file", disable=not progress, mininterval=0.5
+    iterable, total=total, initial=initial, desc=what, unit="file", disable=not progress, mininterval=0.5
   )
 
 

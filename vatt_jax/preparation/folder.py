@@ -14,11 +14,11 @@ from vatt_jax.preparation.splits import ALIASES
 from vatt_jax.preparation.units import Decoded, Options, Problem
 
 VIDEO = frozenset(
-    ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .hevc .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut "
-    ".ogv .rm .rmvb .ts .vob .webm .wmv .y4m".split()
+  ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .hevc .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut "
+  ".ogv .rm .rmvb .ts .vob .webm .wmv .y4m".split()
 )
 SOUND = frozenset(
-    ".aac .ac3 .aif .aiff .amr .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .weba .wma .wv".split()
+  ".aac .ac3 .aif .aiff .amr .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .wav .weba .wma .wv".split()
 )
 SUBTITLES = frozenset((".srt", ".vtt"))
 CAPTIONS = SUBTITLES | {".txt", ".json"}
@@ -34,7 +34,7 @@ class Sidecar:
 
 
 def units(
-    source: os.PathLike | str, options: Options, digests: Digests, *, skip: os.PathLike | str | None = None
+  source: os.PathLike | str, options: Options, digests: Digests, *, skip: os.PathLike | str | None = None
 ) -> tuple[list[MediaUnit], Decoded]:
   """All media below `source`.
 
@@ -61,7 +61,7 @@ def units(
         wanted, warnings = _requests((video or sound), beside, name)
         problems.warnings += warnings
         found.append(
-            MediaUnit(name, name, video and str(video), sound and str(sound), False, tuple(wanted), options, digests)
+          MediaUnit(name, name, video and str(video), sound and str(sound), False, tuple(wanted), options, digests)
         )
   return found, problems
 
@@ -133,7 +133,7 @@ def _requests(file: pathlib.Path, beside, name: str) -> tuple[list[Request], lis
   if any(request.captions or request.label for request in wanted):
     label = ""
   return [
-      dataclasses.replace(request, split=request.split or split, label=request.label or label) for request in wanted
+    dataclasses.replace(request, split=request.split or split, label=request.label or label) for request in wanted
   ], warnings
 
 
@@ -147,10 +147,8 @@ def _merge(described: list[Request], found: list[Request]) -> list[Request]:
   if more or about.captions or about.start is not None or about.end is not None:
     return described
   return [
-      dataclasses.replace(
-          request, label=about.label, split=about.split, language=request.language or about.language
-      )
-      for request in found
+    dataclasses.replace(request, label=about.label, split=about.split, language=request.language or about.language)
+    for request in found
   ]
 
 

@@ -72,14 +72,14 @@ def units(path: os.PathLike | str, options: Options, digests: Digests) -> tuple[
 def _unit(folder, video, audio, asked: dict[Request, dict[str, None]], options, digests) -> MediaUnit:
   place = lambda file: file and str(folder / file)
   return MediaUnit(
-      name=" + ".join(file for file in (video, audio) if file),
-      source=video or audio,
-      video=place(video),
-      audio=place(audio),
-      audio_replaces=True,
-      requests=tuple(dataclasses.replace(bare, captions=tuple(texts)) for bare, texts in asked.items()),
-      options=options,
-      digests=digests,
+    name=" + ".join(file for file in (video, audio) if file),
+    source=video or audio,
+    video=place(video),
+    audio=place(audio),
+    audio_replaces=True,
+    requests=tuple(dataclasses.replace(bare, captions=tuple(texts)) for bare, texts in asked.items()),
+    options=options,
+    digests=digests,
   )
 
 

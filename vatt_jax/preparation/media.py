@@ -107,12 +107,12 @@ class Media:
 
 
 def read(
-    path: str,
-    options: Options,
-    *,
-    picture: bool = True,
-    sound: bool = True,
-    intervals: Sequence[tuple[float, float]] | None = None,
+  path: str,
+  options: Options,
+  *,
+  picture: bool = True,
+  sound: bool = True,
+  intervals: Sequence[tuple[float, float]] | None = None,
 ) -> Media:
   """Decodes a media file once, from its beginning to its end or to the end of the last interval.
 

@@ -42,16 +42,16 @@ class Miniature:
     missing = [self.number % n == n - 1 for n in (9, 10, 11)]
     caption = Caption(f"A {colour} square and a {tone} tone, number {self.number % 97} of {self.split}.", 0.0, seconds)
     clip = Clip(
-        key=self.name,
-        split=self.split,
-        frames=() if missing[0] else tuple(_draw(COLOURS[colour], random)),
-        timestamps=() if missing[0] else tuple(i / FRAMES_PER_SECOND for i in range(FRAMES)),
-        samples=np.zeros(0, np.int16) if missing[1] else np.round(wave * 32767).astype(np.int16),
-        sample_rate_hz=SAMPLE_RATE_HZ,
-        captions=() if missing[2] else (caption,),
-        language="en",
-        label=colour,
-        source=f"miniature/{self.name}",
+      key=self.name,
+      split=self.split,
+      frames=() if missing[0] else tuple(_draw(COLOURS[colour], random)),
+      timestamps=() if missing[0] else tuple(i / FRAMES_PER_SECOND for i in range(FRAMES)),
+      samples=np.zeros(0, np.int16) if missing[1] else np.round(wave * 32767).astype(np.int16),
+      sample_rate_hz=SAMPLE_RATE_HZ,
+      captions=() if missing[2] else (caption,),
+      language="en",
+      label=colour,
+      source=f"miniature/{self.name}",
     )
     return Decoded([clip])
 

@@ -42,7 +42,7 @@ def each(function: Callable[[Any], Any], tasks: Sequence[Any], *, workers: int) 
 def _until_a_death(function, waiting: collections.deque, workers: int):
   """Works until nothing is waiting or a process dies; returns the tasks that were under way when one died."""
   executor = concurrent.futures.ProcessPoolExecutor(
-      min(workers, len(waiting)), mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    min(workers, len(waiting)), mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
   )
   under_way = {}
   try:

@@ -16,22 +16,22 @@ from vatt_jax.preparation.clips import Clip
 def record(clip: Clip) -> dict:
   """The clip as the nested dict that the features of `Clips` encode."""
   return {
-      "video": {"frames": list(clip.frames), "timestamps": np.asarray(clip.timestamps, np.float32)},
-      "audio": {
-          "samples": np.asarray(clip.samples, np.int16),
-          "start_seconds": np.float32(clip.audio_start_seconds),
-          "sample_rate_hz": np.int64(clip.sample_rate_hz),
-      },
-      "captions": {
-          "text": [caption.text for caption in clip.captions],
-          "start": np.asarray([caption.start for caption in clip.captions], np.float32),
-          "end": np.asarray([caption.end for caption in clip.captions], np.float32),
-      },
-      "language": clip.language,
-      "label": clip.label,
-      "source": clip.source,
-      "clip": {"start": np.float32(clip.start)},
-      "licence": clip.licence,
+    "video": {"frames": list(clip.frames), "timestamps": np.asarray(clip.timestamps, np.float32)},
+    "audio": {
+      "samples": np.asarray(clip.samples, np.int16),
+      "start_seconds": np.float32(clip.audio_start_seconds),
+      "sample_rate_hz": np.int64(clip.sample_rate_hz),
+    },
+    "captions": {
+      "text": [caption.text for caption in clip.captions],
+      "start": np.asarray([caption.start for caption in clip.captions], np.float32),
+      "end": np.asarray([caption.end for caption in clip.captions], np.float32),
+    },
+    "language": clip.language,
+    "label": clip.label,
+    "source": clip.source,
+    "clip": {"start": np.float32(clip.start)},
+    "licence": clip.licence,
   }
 
 
@@ -49,22 +49,24 @@ class Clips(tfds.core.GeneratorBasedBuilder):
   def _info(self) -> tfds.core.DatasetInfo:
     f = tfds.features
     return self.dataset_info_from_configs(
-        features=f.FeaturesDict({
-            # JPEG bytes as they are: a Sequence(Image) cannot be read without decoding every frame.
-            "video": {"frames": f.Sequence(f.Text()), "timestamps": f.Sequence(np.float32)},
-            "audio": {
-                "samples": f.Tensor(shape=(None,), dtype=np.int16, encoding=f.Encoding.BYTES),
-                "start_seconds": np.float32,
-                "sample_rate_hz": np.int64,
-            },
-            "captions": f.Sequence({"text": f.Text(), "start": np.float32, "end": np.float32}),
-            "language": f.Text(),
-            "label": f.Text(),
-            "source": f.Text(),
-            "clip": {"start": np.float32},
-            "licence": f.Text(),
-        }),
-        description=self.__doc__,
+      features=f.FeaturesDict(
+        {
+          # JPEG bytes as they are: a Sequence(Image) cannot be read without decoding every frame.
+          "video": {"frames": f.Sequence(f.Text()), "timestamps": f.Sequence(np.float32)},
+          "audio": {
+            "samples": f.Tensor(shape=(None,), dtype=np.int16, encoding=f.Encoding.BYTES),
+            "start_seconds": np.float32,
+            "sample_rate_hz": np.int64,
+          },
+          "captions": f.Sequence({"text": f.Text(), "start": np.float32, "end": np.float32}),
+          "language": f.Text(),
+          "label": f.Text(),
+          "source": f.Text(),
+          "clip": {"start": np.float32},
+          "licence": f.Text(),
+        }
+      ),
+      description=self.__doc__,
     )
 
   def _split_generators(self, dl_manager):

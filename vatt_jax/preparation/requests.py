@@ -63,16 +63,16 @@ def parse(fields: Mapping[str, object]) -> Request:
   if "split" in given and not split:
     raise ValueError(f"split {given['split']!r} is not train, validation or test")
   captions = [
-      " ".join(str(text).split())
-      for name in ("caption", "captions")
-      for text in (given.get(name, []) if isinstance(given.get(name, []), list) else [given[name]])
+    " ".join(str(text).split())
+    for name in ("caption", "captions")
+    for text in (given.get(name, []) if isinstance(given.get(name, []), list) else [given[name]])
   ]
   return Request(
-      **times,
-      captions=tuple(dict.fromkeys(caption for caption in captions if caption)),
-      label=str(given.get("label", "")).strip(),
-      language=str(given.get("language", "")).strip(),
-      split=split,
+    **times,
+    captions=tuple(dict.fromkeys(caption for caption in captions if caption)),
+    label=str(given.get("label", "")).strip(),
+    language=str(given.get("language", "")).strip(),
+    split=split,
   )
 
 
@@ -84,7 +84,7 @@ def of_cues(cues: Sequence[Cue], like: Request) -> list[Request]:
     around = [*cues[max(0, i - NEIGHBOURS) : i], *cues[i + 1 : i + 1 + NEIGHBOURS]]
     nearest = sorted(around, key=lambda other, cue=cue: abs(centre(other) - centre(cue)))[:NEIGHBOURS]
     requests.append(
-        dataclasses.replace(like, start=cue.start, end=cue.end, captions=(cue.text,), neighbours=tuple(nearest))
+      dataclasses.replace(like, start=cue.start, end=cue.end, captions=(cue.text,), neighbours=tuple(nearest))
     )
   return requests
 
@@ -177,7 +177,7 @@ class MediaUnit:
 
 
 def _cut(
-    media: media_lib.Media, request: Request, start: float, end: float, unit: MediaUnit, keys: set[str]
+  media: media_lib.Media, request: Request, start: float, end: float, unit: MediaUnit, keys: set[str]
 ) -> Clip | None:
   """The clip [start, end) of a file; None where there is nothing to see or hear. Its key is added to `keys`."""
   timestamps, frames = media.pictures_between(start, end)
@@ -195,16 +195,16 @@ def _cut(
   captions = [Caption(text, 0.0, end - start) for text in request.captions]
   captions += [Caption(cue.text, cue.start - start, cue.end - start) for cue in request.neighbours]
   return Clip(
-      key=key,
-      split=request.split,
-      frames=tuple(frames),
-      timestamps=tuple(timestamps),
-      samples=samples,
-      sample_rate_hz=media.sample_rate_hz,
-      audio_start_seconds=sound_start,
-      captions=tuple(captions),
-      language=request.language,
-      label=request.label,
-      source=unit.source,
-      start=start,
+    key=key,
+    split=request.split,
+    frames=tuple(frames),
+    timestamps=tuple(timestamps),
+    samples=samples,
+    sample_rate_hz=media.sample_rate_hz,
+    audio_start_seconds=sound_start,
+    captions=tuple(captions),
+    language=request.language,
+    label=request.label,
+    source=unit.source,
+    start=start,
   )

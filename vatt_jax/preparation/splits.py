@@ -9,14 +9,14 @@ from vatt_jax.preparation.clips import SPLITS, Clip
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.1
 FEWEST_SOURCES = 10  # Fewer files than this all train: a held-out set of one file measures nothing.
 ALIASES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
+  "train": "train",
+  "training": "train",
+  "validation": "validation",
+  "valid": "validation",
+  "val": "validation",
+  "dev": "validation",
+  "test": "test",
+  "testing": "test",
 }
 
 

@@ -83,19 +83,19 @@ class Stamp:
       seconds = len(voice) / self.sample_rate_hz
       count = max(1, min(len(frames), round(seconds * self.frames_per_second)))
       decoded.clips.append(
-          Clip(
-              key=f"{self.name}/{language}",
-              split=split_of(self.captions["en"]),
-              frames=frames[:count],
-              timestamps=tuple(i / self.frames_per_second for i in range(count)),
-              samples=voice,
-              sample_rate_hz=self.sample_rate_hz,
-              captions=(Caption(self.captions[language], 0.0, seconds),),
-              language=language,
-              label=self.name.split("/")[0],
-              source=f"{PACKAGE}/{self.voices[language]}",
-              licence=LICENCE,
-          )
+        Clip(
+          key=f"{self.name}/{language}",
+          split=split_of(self.captions["en"]),
+          frames=frames[:count],
+          timestamps=tuple(i / self.frames_per_second for i in range(count)),
+          samples=voice,
+          sample_rate_hz=self.sample_rate_hz,
+          captions=(Caption(self.captions[language], 0.0, seconds),),
+          language=language,
+          label=self.name.split("/")[0],
+          source=f"{PACKAGE}/{self.voices[language]}",
+          licence=LICENCE,
+        )
       )
     return decoded
 
@@ -111,7 +111,9 @@ def units(*, short_side: int = 128, frames_per_second: float = 10, sample_rate_h
   for picture in sorted(root.rglob("*.png")):
     name = picture.relative_to(root).with_suffix("").as_posix()
     captions = _read_captions(picture.with_suffix(".txt"))
-    voices = {language: path.relative_to(root).as_posix() for language, path in _find_voices(picture) if language in captions}
+    voices = {
+      language: path.relative_to(root).as_posix() for language, path in _find_voices(picture) if language in captions
+    }
     if "en" in captions and voices:
       stamps.append(Stamp(name, str(root), voices, captions, short_side, frames_per_second, sample_rate_hz))
   return stamps
@@ -145,8 +147,8 @@ def fetch() -> pathlib.Path:
 
 def _download(folder: pathlib.Path) -> pathlib.Path:
   instead = (
-      "The demo set needs a Debian or Ubuntu machine that reaches its package archive. Instead, point at your own "
-      "media with --source=FOLDER, or put the package's .deb into " + str(folder)
+    "The demo set needs a Debian or Ubuntu machine that reaches its package archive. Instead, point at your own "
+    "media with --source=FOLDER, or put the package's .deb into " + str(folder)
   )
   folder.mkdir(parents=True, exist_ok=True)
   if found := sorted(folder.glob(f"{PACKAGE}_*.deb")):
@@ -234,7 +236,9 @@ def _read_voice(path: pathlib.Path, sample_rate_hz: int) -> np.ndarray:
 
 def _render(path: pathlib.Path, size: int, count: int):
   """Yields `count` JPEG frames of a slow pan and zoom over a background whose colour the picture's name decides."""
-  random = np.random.default_rng(int.from_bytes(hashlib.sha256(urllib.parse.quote(path.name).encode()).digest()[:8], "big"))
+  random = np.random.default_rng(
+    int.from_bytes(hashlib.sha256(urllib.parse.quote(path.name).encode()).digest()[:8], "big")
+  )
   with Image.open(path) as image:
     stamp = image.convert("RGBA")
   if box := stamp.getchannel("A").getbbox():  # Cut-outs often sit in a large transparent frame.

@@ -37,14 +37,14 @@ def describe(found, settings: Mapping, vocabulary_pieces: int) -> dict:
   """The content of preparation.json; the same for the same input, wherever and whenever it is made."""
   as_dicts = lambda problems: [dataclasses.asdict(p) for p in sorted(set(problems), key=dataclasses.astuple)]
   return {
-      "accepted": found.accepted,
-      "splits": {split: count.clips for split, count in found.counts.items()},
-      "contents": {split: dataclasses.asdict(count) for split, count in found.counts.items()},
-      "vocabulary_pieces": vocabulary_pieces,
-      "rejected": as_dicts(found.rejected),
-      "warnings": as_dicts(found.warnings),
-      "options": dict(settings),
-      "versions": {package: _version(package) for package in PACKAGES},
+    "accepted": found.accepted,
+    "splits": {split: count.clips for split, count in found.counts.items()},
+    "contents": {split: dataclasses.asdict(count) for split, count in found.counts.items()},
+    "vocabulary_pieces": vocabulary_pieces,
+    "rejected": as_dicts(found.rejected),
+    "warnings": as_dicts(found.warnings),
+    "options": dict(settings),
+    "versions": {package: _version(package) for package in PACKAGES},
   }
 
 

@@ -53,20 +53,20 @@ def _train(sentences: list[str], size: int, kind: str) -> bytes | None:
   model = io.BytesIO()
   try:
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_writer=model,
-        model_type=kind,
-        vocab_size=size,
-        hard_vocab_limit=False,
-        character_coverage=0.9995 if len(sentences) > 100_000 else 1.0,
-        normalization_rule_name="nmt_nfkc_cf",
-        pad_id=PAD_ID,
-        unk_id=UNKNOWN_ID,
-        bos_id=BEGIN_ID,
-        eos_id=END_ID,
-        max_sentence_length=65_536,
-        num_threads=4,  # Fixed: the sums of the EM steps, and so the pieces, depend on it.
-        minloglevel=2,
+      sentence_iterator=iter(sentences),
+      model_writer=model,
+      model_type=kind,
+      vocab_size=size,
+      hard_vocab_limit=False,
+      character_coverage=0.9995 if len(sentences) > 100_000 else 1.0,
+      normalization_rule_name="nmt_nfkc_cf",
+      pad_id=PAD_ID,
+      unk_id=UNKNOWN_ID,
+      bos_id=BEGIN_ID,
+      eos_id=END_ID,
+      max_sentence_length=65_536,
+      num_threads=4,  # Fixed: the sums of the EM steps, and so the pieces, depend on it.
+      minloglevel=2,
     )
   except RuntimeError:
     return None

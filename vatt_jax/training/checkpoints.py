@@ -32,8 +32,8 @@ class Checkpoints:
   def _open(self) -> ocp.CheckpointManager:
     # The manifest lies beside the state, inside the directory that appears in one piece.
     handlers = {
-        "state": ocp.StandardCheckpointHandler(),
-        "manifest": ocp.JsonCheckpointHandler(filename=f"../{MANIFEST}"),
+      "state": ocp.StandardCheckpointHandler(),
+      "manifest": ocp.JsonCheckpointHandler(filename=f"../{MANIFEST}"),
     }
     options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True, enable_async_checkpointing=True)
     return ocp.CheckpointManager(self._folder.resolve(), item_handlers=handlers, options=options)
@@ -57,7 +57,9 @@ class Checkpoints:
         return restore(self._folder / str(step), like)
       except Exception as error:  # What a damaged file raises depends on where the damage is.
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        report(f"checkpoint {self._folder / str(step)} is damaged and set aside ({reason[0]}); trying the one before it.")
+        report(
+          f"checkpoint {self._folder / str(step)} is damaged and set aside ({reason[0]}); trying the one before it."
+        )
         self._manager.close()
         (self._folder / str(step)).rename(self._folder / f"{step}.damaged")
         self._manager = self._open()
@@ -111,7 +113,9 @@ def find(place: str) -> epath.Path:
     return path
   if found := steps(place):
     return path / FOLDER / str(found[-1])
-  raise UserError(f"there is no checkpoint in {place!r}: expected a workdir of `train` or one of its checkpoints/<step>.")
+  raise UserError(
+    f"there is no checkpoint in {place!r}: expected a workdir of `train` or one of its checkpoints/<step>."
+  )
 
 
 def manifest(checkpoint: epath.Path) -> dict:

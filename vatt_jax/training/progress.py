@@ -37,9 +37,9 @@ class Progress:
     now = time.monotonic()
     elapsed, steps = max(now - self._began, 1e-9), max(self._steps, 1)
     times = {
-        "time/step_seconds": elapsed / steps,
-        "time/data_wait_fraction": min(1.0, self._waited / elapsed),
-        "throughput/clips_per_second": self._steps * self._batch_size / elapsed,
+      "time/step_seconds": elapsed / steps,
+      "time/data_wait_fraction": min(1.0, self._waited / elapsed),
+      "throughput/clips_per_second": self._steps * self._batch_size / elapsed,
     }
     self._began, self._waited, self._steps = now, 0.0, 0
     return times

@@ -28,11 +28,11 @@ def make_step(objective, optimizer: optax.GradientTransformation, seed: int):
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
     keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
     state = State(
-        step=state.step + 1,
-        params=keep(params, state.params),
-        model_state=keep(model_state, state.model_state),
-        opt_state=keep(opt_state, state.opt_state),
-        skipped=jnp.where(finite, 0, state.skipped + 1),
+      step=state.step + 1,
+      params=keep(params, state.params),
+      model_state=keep(model_state, state.model_state),
+      opt_state=keep(opt_state, state.opt_state),
+      skipped=jnp.where(finite, 0, state.skipped + 1),
     )
     return state, {**metrics, "gradient_norm": grad_norm, "skipped_updates_in_a_row": state.skipped}
 

@@ -1,5 +1,7 @@
 """A run's directory: whose it is, what was configured, what was measured."""
 
+from collections.abc import Iterator
+import contextlib
 import fcntl
 import json
 import os
@@ -19,33 +21,27 @@ MAY_CHANGE = (
 )  # fmt: skip
 
 
-def is_local(path: str) -> bool:
-  return "://" not in str(path)
-
-
-class Lock:
+@contextlib.contextmanager
+def lock(workdir: str) -> Iterator[None]:
   """One run per workdir; the operating system frees it when the process ends, however it ends.
 
   Raises:
     UserError: naming the holder, when the workdir is taken.
   """
-
-  def __init__(self, workdir: str):
-    path = pathlib.Path(workdir) / ".lock"
-    self._file = path.open("a+")
+  if "://" in str(workdir):  # Buckets have no locks.
+    yield
+    return
+  with (pathlib.Path(workdir) / ".lock").open("a+") as file:
     try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-      self._file.seek(0)
-      holder = self._file.read().strip() or "another process"
+      file.seek(0)
+      holder = file.read().strip() or "another process"
       raise UserError(f"{workdir} is in use by {holder}; a workdir belongs to one run at a time.") from error
-    self._file.truncate(0)
-    started = time.strftime("%Y-%m-%d %H:%M:%S")
-    self._file.write(f"process {os.getpid()} on {socket.gethostname()}, started {started}")
-    self._file.flush()
-
-  def release(self) -> None:
-    self._file.close()
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    file.flush()
+    yield
 
 
 def check_config(workdir: str, config: dict) -> list[str]:
@@ -70,12 +66,14 @@ def check_config(workdir: str, config: dict) -> list[str]:
     allowed = lambda k: any(k == name or k.startswith(f"{name}.") for name in MAY_CHANGE)
     if refused := [k for k in changed if not allowed(k)]:
       raise UserError(
-          f"{workdir} belongs to a run with another config (stored -> now):\n"
-          + "\n".join(map(show, refused))
-          + "\nChoose another --workdir, or give the flags that the run was started with."
+        f"{workdir} belongs to a run with another config (stored -> now):\n"
+        + "\n".join(map(show, refused))
+        + "\nChoose another --workdir, or give the flags that the run was started with."
       )
     if "total_steps" in changed:
-      warnings.append(f"total_steps changed ({show('total_steps').strip()}): the learning-rate schedule changes with it.")
+      warnings.append(
+        f"total_steps changed ({show('total_steps').strip()}): the learning-rate schedule changes with it."
+      )
   temporary = path.with_name(".config.json.partial")
   temporary.write_text(json.dumps(config, indent=2))
   temporary.replace(path)

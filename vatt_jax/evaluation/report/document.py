@@ -67,11 +67,13 @@ def _retrieval_section(results: Mapping, sets: Sequence[EmbeddedSet]) -> Markup:
   names = list(dict.fromkeys([*by_name, *names]))
   if not names:
     return page.missing("No set was evaluated.")
-  parts = [page.lead(
-    "Each clip of a set asks for its own partner in another modality, among all clips of the same language. R@k: how "
-    "often the partner is among the k most similar; the bar is that share, the upright line is chance. Median rank: "
-    "half of the queries find their partner at this place or before it (1 is perfect)."
-  )]
+  parts = [
+    page.lead(
+      "Each clip of a set asks for its own partner in another modality, among all clips of the same language. R@k: how "
+      "often the partner is among the k most similar; the bar is that share, the upright line is chance. Median rank: "
+      "half of the queries find their partner at this place or before it (1 is perfect)."
+    )
+  ]
   for name in names:
     embedded = by_name.get(name)
     metrics = _metrics(results, name, embedded)
@@ -107,9 +109,13 @@ def _retrieval_row(direction: str, metrics: Mapping[str, float]) -> list:
   cells = [direction]
   for k in retrieval.CUTOFFS:
     value, chance = metrics.get(f"recall_at_{k}", np.nan), metrics.get(f"chance_recall_at_{k}", np.nan)
-    bar = tag("div", tag("i", style=f"width:{100 * np.nan_to_num(value):.1f}%"),
-              tag("b", style=f"left:{100 * np.nan_to_num(chance):.1f}%"), class_="bar",
-              title=f"chance: {page.percent(chance)}")
+    bar = tag(
+      "div",
+      tag("i", style=f"width:{100 * np.nan_to_num(value):.1f}%"),
+      tag("b", style=f"left:{100 * np.nan_to_num(chance):.1f}%"),
+      class_="bar",
+      title=f"chance: {page.percent(chance)}",
+    )
     cells.append(join([page.percent(value), bar]))
   rank = page.number(round(metrics.get("median_rank", np.nan), 1))
   size = metrics.get("gallery")
@@ -142,19 +148,27 @@ def _languages(embedded: EmbeddedSet) -> Markup | None:
   for language in languages:
     cells = [column.get(language) for column in columns.values()]
     known = next(cell for cell in cells if cell)
-    rows.append([language or "(none)", page.number(known["gallery"]), page.percent(known["chance_recall_at_5"]),
-                 *(page.percent(cell["recall_at_5"]) if cell else "–" for cell in cells)])
+    rows.append(
+      [
+        language or "(none)",
+        page.number(known["gallery"]),
+        page.percent(known["chance_recall_at_5"]),
+        *(page.percent(cell["recall_at_5"]) if cell else "–" for cell in cells),
+      ]
+    )
   return page.details("R@5 by language", page.table(["Language", "Clips", "Chance", *columns], rows))
 
 
 def _gallery_section(sets: Sequence[EmbeddedSet]) -> Markup:
-  parts = [page.lead(
-    f"{gallery.QUERIES} queries of each direction with the {gallery.TOP} items they find most similar in their "
-    "language, with place and cosine; the green one is right, and comes last if it is not among them. The caption "
-    "below a sound or a picture is for you, the query does not hold it. Nobody picked the queries by eye: all are "
-    "sorted by where the right item stands, and those at even steps from the best to the worst are shown; the third "
-    "and fourth are what to expect."
-  )]
+  parts = [
+    page.lead(
+      f"{gallery.QUERIES} queries of each direction with the {gallery.TOP} items they find most similar in their "
+      "language, with place and cosine; the green one is right, and comes last if it is not among them. The caption "
+      "below a sound or a picture is for you, the query does not hold it. Nobody picked the queries by eye: all are "
+      "sorted by where the right item stands, and those at even steps from the best to the worst are shown; the third "
+      "and fourth are what to expect."
+    )
+  ]
   for embedded in sets:
     directions = [direction for direction in gallery.DIRECTIONS if len(embedded.rows(*direction))]
     parts.append(tag("h3", f"Set “{embedded.name}”"))
@@ -166,11 +180,13 @@ def _gallery_section(sets: Sequence[EmbeddedSet]) -> Markup:
 
 
 def _similarity_section(sets: Sequence[EmbeddedSet]) -> Markup:
-  parts = [page.lead(
-    "How similar two modalities of the same clip are (right pairs), and of different clips of the same language (other "
-    "pairs), each scaled to the same area. The further the right pairs lie to the right of the others, the better. AUC "
-    "is the chance that a right pair beats another one: 0.5 knows nothing, 1 is perfect."
-  )]
+  parts = [
+    page.lead(
+      "How similar two modalities of the same clip are (right pairs), and of different clips of the same language (other "
+      "pairs), each scaled to the same area. The further the right pairs lie to the right of the others, the better. AUC "
+      "is the chance that a right pair beats another one: 0.5 knows nothing, 1 is perfect."
+    )
+  ]
   for embedded in sets:
     drawn = []
     for (source, target), outputs in embedded.spaces.items():
@@ -193,12 +209,14 @@ def _similarity_section(sets: Sequence[EmbeddedSet]) -> Markup:
 
 
 def _map_section(sets: Sequence[EmbeddedSet]) -> Markup:
-  parts = [page.lead(
-    "Every mark is one embedding, its shape the modality, its colour the category of the clip; hover over it to read "
-    "its caption and to see lines to the same clip in other modalities. Marks that are close are alike for the "
-    "encoders: good encoders put categories in groups and a clip's modalities side by side. The axes, and distances "
-    "between far groups, mean nothing (t-SNE; each modality is centred on its own mean first)."
-  )]
+  parts = [
+    page.lead(
+      "Every mark is one embedding, its shape the modality, its colour the category of the clip; hover over it to read "
+      "its caption and to see lines to the same clip in other modalities. Marks that are close are alike for the "
+      "encoders: good encoders put categories in groups and a clip's modalities side by side. The axes, and distances "
+      "between far groups, mean nothing (t-SNE; each modality is centred on its own mean first)."
+    )
+  ]
   for embedded in sets:
     shades = {label: page.colour(i) for i, (label, _) in enumerate(_common_labels(embedded))}
     maps = [_map(embedded, space, shades) for space in common_spaces(embedded)]

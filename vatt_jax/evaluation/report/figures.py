@@ -74,11 +74,21 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
     drawn.append(tag("path", d=path, class_="reference" if curve.dashed else "curve", style=f"--c:{curve.colour}"))
   for curve in curves:  # Dots last: they must be reachable where curves cross.
     kind = "dot" if len(curve.x) <= 30 else "dot quiet"
-    drawn.append([
-      tag("circle", tag("title", f"{curve.name}: {write(y)} at {x_name} {number(x)}"), cx=f"{frame.x(x):.1f}",
-          cy=f"{frame.y(y):.1f}", r=3.5, class_=kind, style=f"--c:{curve.colour}")
-      for x, y in zip(curve.x, curve.y) if not curve.dashed
-    ])
+    drawn.append(
+      [
+        tag(
+          "circle",
+          tag("title", f"{curve.name}: {write(y)} at {x_name} {number(x)}"),
+          cx=f"{frame.x(x):.1f}",
+          cy=f"{frame.y(y):.1f}",
+          r=3.5,
+          class_=kind,
+          style=f"--c:{curve.colour}",
+        )
+        for x, y in zip(curve.x, curve.y)
+        if not curve.dashed
+      ]
+    )
   entries = [(_line_swatch(curve), f"{curve.name} {write(curve.y[-1])}") for curve in curves]
   return tag("figure", frame.svg(drawn), legend(entries))
 
@@ -92,9 +102,7 @@ def histogram(positives: np.ndarray, negatives: np.ndarray, caption: Markup) -> 
   frame = _Frame(310, 190, (edges[0], edges[-1]), (0, 1.05 * max(share.max() for share in shares)), left=8)
   drawn = [frame.x_axis(number), tag("text", "cosine", x=frame.right, y=frame.height - 4, text_anchor="end")]
   for share, name, shade in zip(shares, ("other pairs", "right pairs"), (colour(None), colour(0))):
-    steps = "".join(
-      f"V{frame.y(height):.1f}H{frame.x(edge):.1f}" for height, edge in zip(share, edges[1:])
-    )
+    steps = "".join(f"V{frame.y(height):.1f}H{frame.x(edge):.1f}" for height, edge in zip(share, edges[1:]))
     path = f"M{frame.x(edges[0]):.1f} {frame.y(0):.1f}{steps}V{frame.y(0):.1f}z"
     drawn.append(tag("path", tag("title", name), d=path, class_="area", style=f"--c:{shade}"))
   return tag("figure", tag("figcaption", caption), frame.svg(drawn, kind="small"))
@@ -187,8 +195,14 @@ def _swatch(content: Markup) -> Markup:
 
 
 def _mark(mark: Mark, place: np.ndarray) -> Markup:
-  return tag("path", tag("title", mark.title), d=_MARKS[mark.modality], class_="mark", style=f"--c:{mark.colour}",
-             transform=f"translate({place[0]:.1f} {place[1]:.1f})")
+  return tag(
+    "path",
+    tag("title", mark.title),
+    d=_MARKS[mark.modality],
+    class_="mark",
+    style=f"--c:{mark.colour}",
+    transform=f"translate({place[0]:.1f} {place[1]:.1f})",
+  )
 
 
 def _links(places: np.ndarray) -> Markup | None:

@@ -69,8 +69,11 @@ def choose_queries(embedded: EmbeddedSet, source: str, target: str, count: int =
     right = int(np.flatnonzero(searched[ranking] == query)[0])
     places = [*range(min(TOP, len(ranking))), *([right] if right >= TOP else [])]
     answers = [Answer(int(rows[searched[ranking[i]]]), i + 1, float(similarity[ranking[i]])) for i in places]
-    chosen.append(Query(int(rows[query]), share, float(placement.rank[query]), int(placement.tied[query]),
-                        int(sizes[query]), answers))
+    chosen.append(
+      Query(
+        int(rows[query]), share, float(placement.rank[query]), int(placement.tied[query]), int(sizes[query]), answers
+      )
+    )
   return chosen
 
 

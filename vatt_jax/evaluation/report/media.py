@@ -32,8 +32,11 @@ def player(waveform: np.ndarray, rate_hz: int, limit_bytes: int) -> Markup:
     return tag("div", "no sound", class_="blank")
   waveform, rate_hz = thin_out(waveform, rate_hz)
   waveform = waveform[: max(limit_bytes * 3 // 8, 1)]  # Two bytes a sample, and base64 adds a third.
-  return tag("div", _envelope(waveform),
-             tag("audio", src=_data_url("audio/wav", wav(waveform, rate_hz)), controls=True, preload="metadata"))
+  return tag(
+    "div",
+    _envelope(waveform),
+    tag("audio", src=_data_url("audio/wav", wav(waveform, rate_hz)), controls=True, preload="metadata"),
+  )
 
 
 def thin_out(waveform: np.ndarray, rate_hz: int) -> tuple[np.ndarray, int]:
@@ -64,8 +67,15 @@ def _envelope(waveform: np.ndarray, bars: int = 64) -> Markup:
   heights = np.maximum(27 * heights / max(heights.max(), 1), 0.6)
   path = "".join(f"M{4 * i + 2} {30 - height:.1f}v{2 * height:.1f}" for i, height in enumerate(heights))
   line = tag("path", d=path, class_="curve", style="--c:var(--soft)")
-  return tag("svg", line, viewBox=f"0 0 {4 * len(heights)} 60", preserveAspectRatio="none", role="img",
-             aria_label="loudness over time", style="height:60px")
+  return tag(
+    "svg",
+    line,
+    viewBox=f"0 0 {4 * len(heights)} 60",
+    preserveAspectRatio="none",
+    role="img",
+    aria_label="loudness over time",
+    style="height:60px",
+  )
 
 
 def _fit(jpeg: bytes, limit_bytes: int) -> bytes:

@@ -24,12 +24,18 @@ class Section:
 
 def document(title: str, header: Markup, sections: Sequence[Section]) -> Markup:
   """The whole file."""
-  contents = tag("nav", tag("ol", [tag("li", tag("a", s.title, href=f"#{s.anchor}")) for s in sections]),
-                 aria_label="Contents")
+  contents = tag(
+    "nav", tag("ol", [tag("li", tag("a", s.title, href=f"#{s.anchor}")) for s in sections]), aria_label="Contents"
+  )
   chapters = [tag("section", tag("h2", s.title), s.body, id=s.anchor) for s in sections]
   footer = tag("footer", "Written by vatt_jax. This file needs no network: mail it, archive it, open it anywhere.")
-  head = tag("head", tag("meta", charset="utf-8"), tag("title", title), tag("style", Markup(_style())),
-             tag("meta", name="viewport", content="width=device-width, initial-scale=1"))
+  head = tag(
+    "head",
+    tag("meta", charset="utf-8"),
+    tag("title", title),
+    tag("style", Markup(_style())),
+    tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+  )
   body = tag("body", tag("div", contents, tag("main", header, chapters, footer), class_="page"))
   return Markup("<!DOCTYPE html>\n" + tag("html", head, body, lang="en"))
 
@@ -51,8 +57,15 @@ def details(summary: str, *children) -> Markup:
 
 def table(head: Sequence, rows: Sequence[Sequence]) -> Markup:
   """A table that scrolls sideways where it does not fit; the first cell of each row is its head."""
-  return tag("div", tag("table", tag("thead", tag("tr", [tag("th", cell, scope="col") for cell in head])),
-                        tag("tbody", [_row(row) for row in rows])), class_="wide")
+  return tag(
+    "div",
+    tag(
+      "table",
+      tag("thead", tag("tr", [tag("th", cell, scope="col") for cell in head])),
+      tag("tbody", [_row(row) for row in rows]),
+    ),
+    class_="wide",
+  )
 
 
 def _row(cells: Sequence) -> Markup:

@@ -101,10 +101,12 @@ def recall_section(history: Sequence[Mapping]) -> Markup:
   sets = sorted({match["set"] for match in found if len(logged[match.string][0]) > 1})
   if not sets:
     return missing("The log holds no retrieval at two or more steps, so there is no curve to draw.")
-  parts = [lead(
-    "Recall at 5: how often the right item is among the five most similar. Curves should climb away from the dashed "
-    "line, which is chance; one that sinks while the loss still falls has begun to learn its training clips by heart."
-  )]
+  parts = [
+    lead(
+      "Recall at 5: how often the right item is among the five most similar. Curves should climb away from the dashed "
+      "line, which is chance; one that sinks while the loss still falls has begun to learn its training clips by heart."
+    )
+  ]
   for name in sets:
     curves, chances = [], {}
     for i, match in enumerate(sorted((m for m in found if m["set"] == name), key=lambda m: m.string)):
