@@ -18,8 +18,8 @@ def run(main: Callable[[list[str]], None]) -> None:
   """
 
   def guarded(argv):
-    if not flags.FLAGS["verbosity"].present:  # Libraries tell a lot at level INFO.
-      logging.set_verbosity(logging.WARNING)
+    if not flags.FLAGS["verbosity"].present:  # What matters is printed by the programs themselves.
+      logging.set_verbosity(logging.ERROR)
     try:
       main(argv)
     except UserError as error:
@@ -33,11 +33,15 @@ def _parse_flags(argv: list[str]) -> list[str]:
     print(f"{sys.modules['__main__'].__doc__}\nflags:\n{flags.FLAGS.main_module_help()}")
     sys.exit(0)
   try:
-    return flags.FLAGS(argv)
+    arguments = flags.FLAGS(argv)
+    if "config" in flags.FLAGS and flags.FLAGS.config is not None:
+      flags.FLAGS.config.to_dict()  # A file that could not be loaded says so only when it is used.
+    return arguments
   except flags.Error as error:
     _exit(f"{error} ({argv[0]} --help lists the flags)")
   except Exception as error:  # A config file is Python: reading one can fail in any way.
-    _exit(f"the config cannot be read: {type(error).__name__}: {error}")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    _exit(f"the config cannot be read: {type(error).__name__}: {lines[-1] if lines else ''}")
 
 
 def _exit(sentence: str) -> None:

@@ -129,7 +129,7 @@ def example_function(
   def example(record, epoch, number):
     parsed = tf.io.parse_single_example(record, FEATURES)
     key = random.example_key(seed, epoch, number)
-    place = random.uniform(key, "offset") if train else tf.constant(0.5 if offset is None else offset)
+    place = random.uniform(key, "offset") if train else tf.constant(0.5 if offset is None else offset, tf.float32)
     samples = tf.io.decode_raw(parsed["audio/samples"], tf.int16)
     rate = tf.maximum(tf.cast(parsed["audio/sample_rate_hz"], tf.float32), 1.0)
     duration = _clip_seconds(parsed["video/timestamps"], parsed["audio/start_seconds"], tf.size(samples), rate)

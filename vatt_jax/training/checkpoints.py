@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import json
-import logging
 
 from etils import epath
 import jax
@@ -120,9 +119,3 @@ def find(place: str) -> epath.Path:
 
 def manifest(checkpoint: epath.Path) -> dict:
   return json.loads((checkpoint / MANIFEST).read_text())
-
-
-def quiet() -> None:
-  """Orbax tells a lot on the root logger; what matters is said by the programs."""
-  for name in ("absl", "orbax"):
-    logging.getLogger(name).setLevel(logging.ERROR)
