@@ -38,10 +38,17 @@ def _parse_flags(argv: list[str]) -> list[str]:
       flags.FLAGS.config.to_dict()  # A file that could not be loaded says so only when it is used.
     return arguments
   except flags.Error as error:
-    _exit(f"{error} ({argv[0]} --help lists the flags)")
+    if "Traceback" in str(error):  # An error inside of a config file.
+      _exit(f"the config cannot be read: {_last_line(error)}")
+    _exit(f"{_last_line(error)} ({argv[0]} --help lists the flags)")
+  except (AttributeError, KeyError) as error:
+    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {_last_line(error)}")
   except Exception as error:  # A config file is Python: reading one can fail in any way.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    _exit(f"the config cannot be read: {type(error).__name__}: {lines[-1] if lines else ''}")
+    _exit(f"the config cannot be read: {type(error).__name__}: {_last_line(error)}")
+
+
+def _last_line(error: Exception) -> str:
+  return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
 
 def _exit(sentence: str) -> None:
