@@ -84,6 +84,8 @@ def _train(config, workdir: str) -> None:
     if config.init_from:
       state = jobs.load_parameters(state, config.init_from)
   first = int(state.step)
+  if first < config.total_steps:
+    results.unlink(missing_ok=True)  # It marks a complete run, and this one was given more steps.
   _say(sharding.parameter_table(state.params, placed.params))
   _say(f"step {first} of {config.total_steps}" + (" (resumed)" if first else ""))
 
@@ -132,8 +134,8 @@ def _train(config, workdir: str) -> None:
   store.wait()
   store.close()
 
-  # ---- The end: final evaluation, results, report. A finished run only does this again.
-  if not results.exists() or first < config.total_steps:
+  # ---- The end: final evaluation, results, report; nothing to do where a finished run is started again.
+  if not results.exists():
     found = evaluation.run(None, jobs.variables(state))
     log.write(config.total_steps, found)
     last_row = {k: v for row in workdir_lib.read_metrics(workdir) for k, v in row.items() if not k.startswith("eval/")}
