@@ -54,6 +54,8 @@ def evaluate(checkpoint: epath.Path, override: ml_collections.ConfigDict | None)
   evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs), inputs, mesh)
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
   metrics = evaluation.run(None, variables)
+  if not metrics:
+    raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
   print(f"step {manifest['step']} of {workdir}\n{table(metrics)}", flush=True)
   with (epath.Path(workdir) / "eval.jsonl").open("a") as file:
     file.write(json.dumps({"step": manifest["step"], **metrics}) + "\n")

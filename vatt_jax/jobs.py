@@ -1,5 +1,6 @@
 """What training and evaluation share: from a config to inputs, objective and evaluators, and what they write."""
 
+from collections.abc import Callable
 import dataclasses
 import importlib.metadata
 import platform
@@ -12,10 +13,11 @@ import ml_collections
 
 from vatt_jax import objectives
 from vatt_jax.cache import cache_directory
-from vatt_jax.data import audio, pipeline, text, video
+from vatt_jax.data import audio, pipeline, records as records_lib, text, video
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import evaluators
 from vatt_jax.evaluation.report import write_report as _write_report
+from vatt_jax.evaluation.retrieval import NothingToCompare
 from vatt_jax.training import checkpoints, mesh as mesh_lib, sharding, workdir as workdir_lib
 from vatt_jax.training.state import State
 
@@ -88,26 +90,43 @@ def build_objective(config: ml_collections.ConfigDict, inputs: Inputs):
 class Evaluation:
   """The evaluators of a config, ready to run on any variables of its model.
 
+  Evaluators of splits that the data set does not have are left out, and so are sets in which nothing can be compared;
+  `say` tells which and why.
+
   Attributes:
-    embedded: the sets of the last run, for the report.
+    embedded: name -> the set as it was embedded in the last run, for the report.
   """
 
-  def __init__(self, config, objective, inputs: Inputs, mesh):
-    self._config, self._inputs, self._mesh, self._spaces = config, inputs, mesh, objective.spaces
+  def __init__(self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print):
+    self._inputs, self._mesh, self._spaces, self._say = inputs, mesh, objective.spaces, say
     self._encode = jax.jit(objective.encode, out_shardings=mesh_lib.replicated(mesh))
+    self._evaluators = {}
     self.embedded = {}
+    splits = records_lib.splits(inputs.directory)
+    for name, evaluator in config.evaluators.items():
+      if evaluator.split in splits:
+        self._evaluators[name] = evaluator
+      else:
+        say(
+          f"evaluator {name!r} is left out: the data set has no split {evaluator.split!r}, it has {', '.join(splits)}."
+        )
 
   def run(self, when: str | None, variables: dict, progress: bool = True) -> dict[str, float]:
     """Runs the evaluators marked `when` ("every", "final"), or all for None, and returns their metrics."""
     metrics = {}
-    for name, evaluator in self._config.evaluators.items():
-      if when in (None, evaluator.when):
+    for name, evaluator in self._evaluators.items():
+      if when not in (None, evaluator.when):
+        continue
+      try:
         result = evaluators.run(
             name, evaluator, self._encode, variables, self._spaces, self._inputs.directory, self._inputs.options,
             self._inputs.tokenizer, place=lambda batch: mesh_lib.to_devices(batch, self._mesh), progress=progress,
         )  # fmt: skip
-        metrics |= result.metrics
-        self.embedded[name] = result.embedded
+      except NothingToCompare as error:
+        self._say(f"evaluator {name!r}: {error}")
+        continue
+      metrics |= result.metrics
+      self.embedded[name] = result.embedded
     return metrics
 
 

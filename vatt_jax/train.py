@@ -94,7 +94,7 @@ def _train(config, workdir: str) -> None:
       make_step(objective, optimizer, config.seed), donate_argnums=0,
       in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
   )  # fmt: skip
-  evaluation = jobs.Evaluation(config, objective, inputs, mesh)
+  evaluation = jobs.Evaluation(config, objective, inputs, mesh, _say)
   manifest = {"config": config.to_dict(), "versions": jobs.versions(), "parameters": jobs.describe(state.params)}
 
   # ---- Loop. The metrics of a step are read after the next one was dispatched, so the device never waits for the host.
@@ -149,6 +149,8 @@ def _train(config, workdir: str) -> None:
 def _training_data(config, directory: str) -> tuple[records_lib.Records, order_lib.Order]:
   records = records_lib.Records(directory, "train")
   size = min(len(records), config.overfit_clips or len(records))
+  if size < config.batch_size:
+    _say(f"warning: a batch of {config.batch_size} holds the {size} clips more than once; lower --config.batch_size.")
   if config.data.group_by:
     return records, order_lib.grouped(records.strings(config.data.group_by)[:size], config.batch_size, config.seed)
   return records, order_lib.plain(size, config.batch_size, config.seed)

@@ -22,6 +22,10 @@ TIE_TOLERANCE = 1e-7
 _QUERIES_AT_ONCE = 256  # Bounds memory: a block of similarities has this many rows.
 
 
+class NothingToCompare(UserError):
+  """The set is empty, or no clip of it has two modalities that meet."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Placement:
   """Where the right items of n queries stand in their galleries.
@@ -169,7 +173,7 @@ def evaluate_set(embedded: EmbeddedSet) -> dict[str, float]:
     `<from>_to_<to>/<metric>` with the metrics of `retrieval_metrics`, over the clips that have both modalities.
 
   Raises:
-    UserError: no clip has two modalities that meet in a common space.
+    NothingToCompare: no clip has two modalities that meet in a common space.
   """
   metrics = {}
   for source, target in embedded.directions():
@@ -177,7 +181,7 @@ def evaluate_set(embedded: EmbeddedSet) -> dict[str, float]:
     figures = retrieval_metrics(queries, gallery, embedded.languages_of(rows))
     metrics.update({f"{source}_to_{target}/{name}": value for name, value in figures.items()})
   if not metrics:
-    raise UserError(missing_sentence(embedded))
+    raise NothingToCompare(missing_sentence(embedded))
   return metrics
 
 
