@@ -59,19 +59,16 @@ def input_options(data: ml_collections.ConfigDict) -> pipeline.InputOptions:
 def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   """Opens the data set; without a directory in the config, miniature clips are made in the workdir.
 
-  A tokenizer in the workdir comes first: the weights there know no other.
+  The tokenizer of the workdir comes first, then that of `init_from`: their weights know no other.
   """
   directory = config.data.directory
   if not directory:
     from vatt_jax.preparation import miniature  # Media libraries are not needed otherwise.
 
     directory = miniature.prepare(str(epath.Path(workdir) / "miniature"))
-  places = [
-    epath.Path(workdir) / TOKENIZER,
-    epath.Path(config.init_from or workdir) / TOKENIZER,
-    epath.Path(directory) / TOKENIZER,
-  ]
-  path = next((path for path in places if path.exists()), None)
+  start = epath.Path(config.init_from or workdir)  # a workdir, or one of its checkpoints/<step>
+  homes = (epath.Path(workdir), start, start.parent.parent, epath.Path(directory))
+  path = next((home / TOKENIZER for home in homes if (home / TOKENIZER).exists()), None)
   return Inputs(directory, input_options(config.data), text.SentencePiece(str(path)) if path else None)
 
 

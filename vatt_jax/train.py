@@ -104,9 +104,18 @@ def _train(config, workdir: str) -> None:
   pending = None
 
   def flush():
+    nonlocal pending
     if pending:
       _write(*pending, log, progress, schedule, broken)
+    pending = None
 
+  def evaluate(k):
+    log.write(k, evaluation.run("every", jobs.variables(state)))
+    progress.pause()
+
+  is_due = lambda k: k % config.evaluate_every_steps == 0 and 0 < k < config.total_steps
+  if is_due(first) and not log.evaluated(first):  # Killed between saving and evaluating.
+    evaluate(first)
   batches = iter(stream(first))
   for k in range(first + 1, config.total_steps + 1):
     began = time.monotonic()
@@ -118,18 +127,15 @@ def _train(config, workdir: str) -> None:
     pending = (k, metrics) if k % config.log_every_steps == 0 or k == config.total_steps else None
     last = k == config.total_steps
     if k % config.checkpoint_every_steps == 0 or last or stop:
+      flush()  # A run that goes on from here has the metrics up to here.
       store.save(k, state, {"step": k, **manifest})
     if stop and not last:
-      flush()
       store.wait()
       _say(f"stopped by {stop[0]} after step {k}: saved; the same command goes on from here.")
       return
-    if k % config.evaluate_every_steps == 0 and not last:
+    if is_due(k):
       flush()
-      pending = None
-      log.write(k, evaluation.run("every", jobs.variables(state)))
-      progress.pause()
-  flush()
+      evaluate(k)
   progress.close()
   store.wait()
   store.close()

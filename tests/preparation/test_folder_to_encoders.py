@@ -22,7 +22,9 @@ def prepared(tmp_path_factory):
   for i in range(4):
     make_media.write(media / f"clip {i}.mp4", seconds=2.0, audio=None if i == 3 else "aac")
     (media / f"clip {i}.txt").write_text(f"a picture that gets brighter, number {i}")
-  units, problems = folder.units(str(media), OPTIONS, Digests(str(output / ".work" / "digests.jsonl")), skip=str(output))
+  units, problems = folder.units(
+    str(media), OPTIONS, Digests(str(output / ".work" / "digests.jsonl")), skip=str(output)
+  )
   dataset.prepare(units, str(output), source=str(media), options={}, problems=problems, workers=0, progress=False)
   return output
 

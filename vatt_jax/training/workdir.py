@@ -94,6 +94,7 @@ class MetricsLog:
   def __init__(self, workdir: str, first_step: int):
     self._path = epath.Path(workdir) / "metrics.jsonl"
     kept = [row for row in read_metrics(workdir) if row["step"] <= first_step]
+    self._evaluated = {row["step"] for row in kept if any(name.startswith("eval/") for name in row)}
     temporary = self._path.with_name(".metrics.jsonl.partial")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
     temporary.replace(self._path)
@@ -104,6 +105,10 @@ class MetricsLog:
     self._file.write(json.dumps({"step": step, **metrics}) + "\n")
     self._file.flush()
     self._tensorboard.write_scalars(step, metrics)
+
+  def evaluated(self, step: int) -> bool:
+    """Whether an evaluation of this step was logged before this run went on."""
+    return step in self._evaluated
 
   def close(self) -> None:
     self._file.close()

@@ -1,0 +1,78 @@
+"""The VATT objective: which pairs are compared, with what weight, and what it reports."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.test_vatt import TINY, tiny_batch
+from vatt_jax.losses.nce import mil_nce
+from vatt_jax.models.vatt import Vatt
+from vatt_jax.objectives.vatt import VattObjective, duplicate_share
+
+TWO = {"video_audio": 1.0, "video_text": 3.0, "audio_text": 0.0}
+
+
+def batch():
+  return tiny_batch() | {f"{modality}/present": np.array([1, 1, 0], bool) for modality in ("video", "audio", "text")}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+  objective = VattObjective(Vatt(**TINY, dropout=0.0), TWO)
+  variables = jax.jit(lambda: objective.init(jax.random.key(0), batch()))()
+  return objective, variables
+
+
+def run(objective, variables, train=False):
+  return jax.jit(lambda v: objective.loss(v, batch(), jax.random.key(1), train))(variables)
+
+
+def test_the_loss_is_the_weighted_mean_of_the_pairs(fitted):
+  objective, variables = fitted
+  loss, metrics, _ = run(objective, variables)
+  out = objective.encode(variables, batch())
+  present = batch()["text/present"]
+  sound = mil_nce(out["video/va"], out["audio/va"][:, None], present, temperature=0.07, video_present=present)
+  words = mil_nce(out["video/vt"], out["text/vt"], present, temperature=0.07, video_present=present)
+  np.testing.assert_allclose(metrics["loss/video_audio"], sound, rtol=1e-5)
+  np.testing.assert_allclose(metrics["loss/video_text"], words, rtol=1e-5)
+  np.testing.assert_allclose(loss, (sound + 3 * words) / 4, rtol=1e-5)
+  assert "loss/audio_text" not in metrics
+
+
+def test_the_sum_is_an_option(fitted):
+  objective, variables = fitted
+  summed = dataclasses.replace(objective, reduction="sum")
+  np.testing.assert_allclose(run(summed, variables)[0], 4 * run(objective, variables)[0], rtol=1e-5)
+
+
+def test_training_returns_new_batch_statistics_and_keeps_frozen_tables(fitted):
+  objective, variables = fitted
+  state = run(objective, variables, train=True)[2]
+  assert set(state) == {"batch_stats", "frozen"}
+  np.testing.assert_array_equal(jax.tree.leaves(state["frozen"])[0], jax.tree.leaves(variables["frozen"])[0])
+  assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state["batch_stats"], variables["batch_stats"]))))
+
+
+def test_sound_meets_text_through_video_unless_the_pair_is_trained():
+  spaces = lambda pairs, own: VattObjective(Vatt(**TINY, audio_text=own), pairs).spaces[("audio", "text")]
+  assert spaces(TWO, False) == ("audio/vt", "text/vt")
+  assert spaces(TWO | {"audio_text": 1.0}, True) == ("audio/at", "text/at")
+
+
+def test_wrong_settings_are_named():
+  with pytest.raises(ValueError, match="video_smell"):
+    VattObjective(Vatt(**TINY), {"video_smell": 1.0})
+  with pytest.raises(ValueError, match="positive weight"):
+    VattObjective(Vatt(**TINY), {"video_audio": 0.0})
+  with pytest.raises(ValueError, match="asymmetric, symmetric"):
+    VattObjective(Vatt(**TINY), TWO, loss_name="nce")
+
+
+def test_duplicate_captions_are_counted_among_present_ones():
+  ids = jnp.array([[1, 2, 0], [1, 2, 0], [3, 0, 0], [1, 2, 0], [3, 4, 0]])
+  assert duplicate_share(ids, jnp.array([True, True, True, False, True])) == pytest.approx(2 / 5)
+  assert duplicate_share(ids, jnp.array([True, False, True, False, True])) == 0.0
