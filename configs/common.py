@@ -14,6 +14,7 @@ def training() -> ml_collections.ConfigDict:
   config.evaluate_every_steps = 500
   config.keep_checkpoints = 3
   config.init_from = ""  # a workdir or checkpoint to start from
+  config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
   config.overfit_clips = 0  # train on the first so many clips, without augmentation: the loss must fall to its floor
   return config

@@ -62,9 +62,10 @@ def test_smoke_trains(file, argument, miniature, tmp_path):
   assert (tmp_path / "results.json").exists() and (tmp_path / "report.html").exists()
 
 
-def test_spectrograms_train(miniature, tmp_path):
+def test_spectrograms_and_grouped_batches_train(miniature, tmp_path):
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.data.directory, config.data.audio.spectrogram = miniature, True
+  config.data.group_by = "label"
   train.train(config, str(tmp_path))
   assert (tmp_path / "results.json").exists()
 

@@ -107,8 +107,8 @@ def test_a_run_starts_from_another(finished, miniature, tmp_path):
 
 
 def test_init_from_another_model_names_what_does_not_fit(finished, miniature, tmp_path):
-  with pytest.raises(errors.UserError, match="missing params/encoder/"):
-    train.train(smoke_config(data__directory=miniature, init_from=str(finished), model__agnostic=True), str(tmp_path))
+  with pytest.raises(errors.UserError, match="missing params/audio/encoder/"):
+    train.train(smoke_config(data__directory=miniature, init_from=str(finished), model__agnostic=False), str(tmp_path))
 
 
 def test_killed_at_any_step_it_ends_with_the_same_weights(tmp_path, miniature):

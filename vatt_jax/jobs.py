@@ -127,10 +127,6 @@ class Evaluation:
     return metrics
 
 
-def variables(state: State) -> dict:
-  return {"params": state.params, **state.model_state}
-
-
 def on_devices(tree: dict, mesh) -> dict:
   """Host arrays as arrays that every device of the mesh holds."""
   return jax.device_put(tree, mesh_lib.replicated(mesh))
@@ -155,7 +151,7 @@ def load_parameters(state: State, place: str) -> State:
     raise UserError(f"{place} does not fit this model:\n  " + "\n  ".join(sorted(wrong)[:20]))
   placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, mine)
   params = placed.pop("params")
-  return state.replace(params=params, model_state=placed)
+  return state.replace(params=params, model_state=placed, ema=params if state.ema else {})
 
 
 def write_report(workdir: str, config, results: dict, embedded: dict) -> None:

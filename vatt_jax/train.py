@@ -71,7 +71,7 @@ def _train(config, workdir: str) -> None:
   )  # fmt: skip
   broken = _Broken()
   spec = pipeline.batch_spec(inputs.options, config.batch_size)
-  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec)
+  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec, average=config.ema_decay > 0)
   shapes = jax.eval_shape(init)
   placed = sharding.shardings(shapes, objective.partition_rules, mesh)
 
@@ -91,7 +91,7 @@ def _train(config, workdir: str) -> None:
 
   # ---- Step.
   step_function = jax.jit(
-      make_step(objective, optimizer, config.seed), donate_argnums=0,
+      make_step(objective, optimizer, config.seed, config.ema_decay), donate_argnums=0,
       in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
   )  # fmt: skip
   evaluation = jobs.Evaluation(config, objective, inputs, mesh, _say)
@@ -110,7 +110,7 @@ def _train(config, workdir: str) -> None:
     pending = None
 
   def evaluate(k):
-    log.write(k, evaluation.run("every", jobs.variables(state)))
+    log.write(k, evaluation.run("every", state.variables))
     progress.pause()
 
   is_due = lambda k: k % config.evaluate_every_steps == 0 and 0 < k < config.total_steps
@@ -142,7 +142,7 @@ def _train(config, workdir: str) -> None:
 
   # ---- The end: final evaluation, results, report; nothing to do where a finished run is started again.
   if not results.exists():
-    found = evaluation.run(None, jobs.variables(state))
+    found = evaluation.run(None, state.variables)
     log.write(config.total_steps, found)
     last_row = {k: v for row in workdir_lib.read_metrics(workdir) for k, v in row.items() if not k.startswith("eval/")}
     final = {**last_row, **found, "params/fingerprint": fingerprint(state.params)}

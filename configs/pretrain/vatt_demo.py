@@ -7,23 +7,24 @@ def get_config(arg=""):
   args = common.arguments(arg, ("smoke", "overfit", "long", "two_pairs"))
   config = common.training()
   config.batch_size = 64
-  config.total_steps = 1500
+  config.total_steps = 1200
+  config.ema_decay = 0.99
   config.log_every_steps = 20
   config.checkpoint_every_steps = 250
-  config.evaluate_every_steps = 500
+  config.evaluate_every_steps = 300
   config.objective = common.vatt_objective()
   config.objective.pairs.audio_text = 1.0
   config.model = common.vatt_model()
   config.model.update({
-      "video_size": "demo", "audio_size": "demo", "text_size": "demo", "dropout": 0.0,
+      "video_size": "demo", "audio_size": "demo", "text_size": "demo",
+      "agnostic": True, "dropout": 0.0,
       "word_width": 128, "trainable_words": True, "text_scaled": True, "post_width": 128, "va_width": 256, "vt_width": 128,
       "audio_scale": 4.0, "audio_projection_init": "gabor",
   })  # fmt: skip
   config.data = common.vatt_data()
-  config.data.group_by = "language"
   config.data.video.update({"frames": 2, "frames_per_second": 2.0, "size": 64, "patch": (2, 8, 8), "min_area": 0.3})
   config.data.audio.update({
-      "samples": 32_000, "sample_rate_hz": 16_000, "patch": 320, "drop_rate": 0.25, "pad": "zero", "noise": 0.0, "speed": 0.1,
+      "samples": 32_000, "sample_rate_hz": 16_000, "patch": 320, "drop_rate": 0.5, "pad": "zero", "noise": 0.0, "speed": 0.1,
       "spectrogram_patch": (4, 80), "window_seconds": 0.025, "hop_seconds": 0.010,
   })  # fmt: skip
   config.data.text.update({"length": 24, "candidates": 1})
@@ -46,7 +47,6 @@ def get_config(arg=""):
     config.overfit_clips = 64
     config.total_steps = 300
     config.optimizer.weight_decay = 0.0
-    config.data.group_by = ""
     config.data.video.update({"crop": "centre", "flip": False, "colour_jitter": 0.0, "drop_rate": 0.0})
     config.data.audio.update({"speed": 0.0, "drop_rate": 0.0})
     config.evaluators = {}

@@ -68,6 +68,22 @@ def test_a_non_finite_update_is_left_out_and_counted(fit):
   assert int(recovered.skipped) == 0 and np.all(np.isfinite(recovered.params["w"]))
 
 
+def test_a_moving_average_is_kept_and_evaluated(fit, tmp_path):
+  optimizer = optax.adam(0.1)
+  state = init_state(LineFit(), optimizer, jax.random.key(0), BATCH, average=True)
+  step = jax.jit(make_step(LineFit(), optimizer, 7, ema_decay=0.9))
+  expected = np.asarray(state.params["w"])
+  for k in range(20):
+    state, _ = step(state, BATCH)
+    decay = min(0.9, (1 + k) / (10 + k))
+    expected = decay * expected + (1 - decay) * np.asarray(state.params["w"])
+  np.testing.assert_allclose(state.ema["w"], expected, rtol=1e-5)
+  assert state.variables["params"] is state.ema and fit[1].variables["params"] is fit[1].params
+  checkpoint_run(tmp_path, state, [1]).close()
+  loaded = checkpoints.restore_variables(checkpoints.find(str(tmp_path)))
+  np.testing.assert_array_equal(loaded["params"]["w"], state.ema["w"])
+
+
 def test_schedule_has_the_published_values():
   """VATT: 1e-4 -> 5e-5 over 0.5 M steps with 5k warm-up; values measured on the official schedule."""
   schedule = optimizers.warmup_cosine(1e-4, 5e-5, 5_000, 500_000)

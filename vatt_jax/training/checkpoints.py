@@ -84,13 +84,14 @@ def restore(checkpoint: epath.Path, like: State) -> State:
 
 
 def restore_variables(checkpoint: epath.Path) -> dict:
-  """The variables {"params": ..., ...} of a checkpoint as host arrays, without the optimizer's."""
+  """The variables {"params": ..., ...} of a checkpoint as host arrays: the average if there is one, no optimizer."""
   checkpointer = ocp.PyTreeCheckpointer()
   metadata = ocp.StandardCheckpointer().metadata((checkpoint / "state").resolve()).item_metadata.tree
-  wanted = {name: metadata[name] for name in ("params", "model_state")}
+  averaged = bool(metadata.get("ema"))
+  wanted = {name: metadata[name] for name in ("ema" if averaged else "params", "model_state")}
   numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
   tree = checkpointer.restore((checkpoint / "state").resolve(), item=wanted, restore_args=numpy, partial_restore=True)
-  return {"params": tree["params"], **tree["model_state"]}
+  return {"params": tree["ema" if averaged else "params"], **tree["model_state"]}
 
 
 def steps(workdir: str) -> list[int]:

@@ -22,6 +22,7 @@ class State:
     model_state: what the model keeps besides (batch statistics, frozen tables).
     opt_state: of optax.
     skipped: int32, updates left out in a row because they were not finite.
+    ema: exponential moving average of `params`, which is what gets evaluated; empty where none was asked for.
   """
 
   step: jax.Array
@@ -29,14 +30,27 @@ class State:
   model_state: Any
   opt_state: Any
   skipped: jax.Array
+  ema: Any = struct.field(default_factory=dict)
+
+  @property
+  def variables(self) -> dict:
+    """What the objective's `encode` takes: the averaged parameters if there are any, else the last ones."""
+    return {"params": self.ema or self.params, **self.model_state}
 
 
-def init_state(objective, optimizer: optax.GradientTransformation, rng: jax.Array, batch_spec: dict) -> State:
-  """The state before the first step; call it under `eval_shape` or `jit`. `batch_spec`: shapes and dtypes."""
+def init_state(
+  objective, optimizer: optax.GradientTransformation, rng: jax.Array, batch_spec: dict, *, average: bool = False
+) -> State:
+  """The state before the first step; call it under `eval_shape` or `jit`.
+
+  Args:
+    batch_spec: shapes and dtypes of a batch.
+    average: whether to keep a moving average of the parameters.
+  """
   model_state = objective.init(rng, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), batch_spec))
   params = model_state.pop("params")
   zero = jnp.zeros([], jnp.int32)
-  return State(zero, params, model_state, optimizer.init(params), zero)
+  return State(zero, params, model_state, optimizer.init(params), zero, params if average else {})
 
 
 def fingerprint(params) -> str:

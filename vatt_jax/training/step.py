@@ -7,12 +7,16 @@ import optax
 from vatt_jax.training.state import State
 
 
-def make_step(objective, optimizer: optax.GradientTransformation, seed: int):
+def make_step(objective, optimizer: optax.GradientTransformation, seed: int, ema_decay: float = 0.0):
   """step(state, batch) -> (state, metrics); jit it with the state donated.
 
   Randomness is fold_in(seed, step): any step can be replayed alone. A non-finite update is left out: step, data and
-  randomness move on, parameters and optimizer do not.
+  randomness move on, parameters and optimizer do not. `ema_decay` > 0 keeps `state.ema`, with less memory at the start.
   """
+
+  def average(ema, params, step):
+    decay = jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(params, ema, 1.0 - decay) if ema_decay else ema
 
   def step(state: State, batch: dict) -> tuple[State, dict]:
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -27,12 +31,14 @@ def make_step(objective, optimizer: optax.GradientTransformation, seed: int):
     grad_norm = optax.tree.norm(grads)
     finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
     keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    params = keep(params, state.params)
     state = State(
       step=state.step + 1,
-      params=keep(params, state.params),
+      params=params,
       model_state=keep(model_state, state.model_state),
       opt_state=keep(opt_state, state.opt_state),
       skipped=jnp.where(finite, 0, state.skipped + 1),
+      ema=average(state.ema, params, state.step),
     )
     return state, {**metrics, "gradient_norm": grad_norm, "skipped_updates_in_a_row": state.skipped}
 
