@@ -16,7 +16,9 @@ def training() -> ml_collections.ConfigDict:
   config.init_from = ""  # a workdir or checkpoint to start from
   config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
-  config.overfit_clips = 0  # train on the first so many clips, without augmentation: the loss must fall to its floor
+  config.overfit_clips = (
+    0  # train on the first so many clips only; the `:overfit` argument of a config turns augmentation off too
+  )
   return config
 
 
@@ -52,7 +54,7 @@ def vatt_model() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict({
       "video_size": "medium", "audio_size": "base", "text_size": "small", "agnostic": False,
       "word_width": 300, "trainable_words": False, "text_scaled": False, "post_width": 1024, "va_width": 512, "vt_width": 256,
-      "dropout": 0.1, "audio_scale": 1.0, "audio_projection_init": "glorot",
+      "dropout": 0.1, "audio_scale": 1.0, "video_projection_init": "conv_glorot", "audio_projection_init": "conv_glorot",
   })  # fmt: skip
 
 

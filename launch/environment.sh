@@ -31,7 +31,7 @@ make_venv() {
   "$python" -m venv "$venv"
 }
 
-install() {
+install_requirements() {
   local files=(requirements.txt "$@") arguments=() stamp
   stamp="$venv/.installed-$(cat "${files[@]}" launch/constraints.txt | cksum | tr ' ' -)"
   if [ -e "$stamp" ]; then return; fi
@@ -41,7 +41,7 @@ install() {
   touch "$stamp"
 }
 
-{ [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; } || make_venv || exit 1
-install "$@" || { echo "error: the requirements could not be installed; see above (network? disk?)." >&2; exit 1; }
+{ [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; } || make_venv || exit 2
+install_requirements "$@" || { echo "error: the requirements could not be installed; see above (network? disk?)." >&2; exit 2; }
 PATH="$(cd "$venv/bin" && pwd):$PATH"
 export PATH

@@ -23,19 +23,25 @@ for argument in "$@"; do
     *) echo "error: unknown option $argument (--source=FOLDER, --output=DIR, --workdir=DIR)" >&2; exit 2 ;;
   esac
 done
-absolute() { case "$1" in /*) echo "$1" ;; *) echo "$started/$1" ;; esac; }
+absolute() { case "$1" in /*) echo "$1" ;; "~/"*) echo "$HOME/${1#"~/"}" ;; *) echo "$started/$1" ;; esac; }
 name=demo
 if [ "$from" != demo ]; then
   from="$(absolute "$from")"
-  name="$(basename "$from")"
-  name="${name%.*}"
+  if [ -d "$from" ]; then
+    from="$(cd "$from" && pwd)"
+    name="$(basename "$from")"
+  else
+    name="$(basename "${from%.*}")"
+  fi
 fi
+[ -e "$config" ] || config="$(absolute "$config")"
 output="${output:+$(absolute "$output")}"
 output="${output:-data/$name}"
 workdir="${workdir:+$(absolute "$workdir")}"
 workdir="${workdir:-runs/$name}"
 
 echo "== environment"
+set --  # A sourced file sees the arguments of its caller.
 source launch/environment.sh
 echo "== data: $from -> $output"
 python -m vatt_jax.prepare --source="$from" --output="$output" ${prepare_flags[@]+"${prepare_flags[@]}"}

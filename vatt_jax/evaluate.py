@@ -9,7 +9,6 @@ evaluators or another data set. Figures are printed and appended to WORKDIR/eval
 WORKDIR/report.html.
 """
 
-import json
 import time
 
 from absl import flags
@@ -20,6 +19,8 @@ import tensorflow as tf
 
 from vatt_jax import errors, jobs
 from vatt_jax.training import checkpoints, mesh as mesh_lib
+
+EVALUATIONS = "eval.jsonl"
 
 
 def main(argv) -> None:
@@ -41,8 +42,15 @@ def main(argv) -> None:
     evaluate(checkpoints.find(place), given.config)
 
 
-def evaluate(checkpoint: epath.Path, override: ml_collections.ConfigDict | None) -> dict[str, float]:
-  """Evaluates one checkpoint, prints, and writes into its workdir; returns the metrics."""
+def evaluate(
+  checkpoint: epath.Path, override: ml_collections.ConfigDict | None, *, unfinished: bool = False
+) -> dict[str, float]:
+  """Evaluates one checkpoint, prints, and writes into its workdir; returns the metrics.
+
+  Args:
+    override: a config whose evaluators and data set are used instead of the run's own.
+    unfinished: the run goes on: only the evaluators marked "every", so that a test set is looked at once.
+  """
   workdir = checkpoint.parent.parent if checkpoint.parent.name == checkpoints.FOLDER else checkpoint
   manifest = checkpoints.manifest(checkpoint)
   config = ml_collections.ConfigDict(manifest["config"], convert_dict=True)
@@ -53,12 +61,11 @@ def evaluate(checkpoint: epath.Path, override: ml_collections.ConfigDict | None)
   inputs = jobs.open_inputs(config, str(workdir))
   evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs), inputs, mesh)
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
-  metrics = evaluation.run(None, variables)
+  metrics = evaluation.run("every" if unfinished else None, variables)
   if not metrics:
     raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
   print(f"step {manifest['step']} of {workdir}\n{table(metrics)}", flush=True)
-  with (epath.Path(workdir) / "eval.jsonl").open("a") as file:
-    file.write(json.dumps({"step": manifest["step"], **metrics}) + "\n")
+  workdir_lib.append_json_line(workdir / EVALUATIONS, {"step": manifest["step"], **metrics})
   jobs.write_report(str(workdir), config, metrics, evaluation.embedded)
   print(f"report: {workdir / 'report.html'}", flush=True)
   return metrics
@@ -66,14 +73,18 @@ def evaluate(checkpoint: epath.Path, override: ml_collections.ConfigDict | None)
 
 def follow(workdir: str, override: ml_collections.ConfigDict | None, poll_seconds: float) -> None:
   """Evaluates the checkpoints of a run as they appear, each once, until the run has written its results."""
-  done = {row["step"] for row in _rows(workdir)}
+  done = {row["step"] for row in workdir_lib.read_json_lines(epath.Path(workdir) / EVALUATIONS)}
   while True:
     finished = (epath.Path(workdir) / "results.json").exists()
-    new = [step for step in checkpoints.steps(workdir) if step not in done]
+    found = checkpoints.steps(workdir)
+    new = [step for step in found if step not in done]
     for step in new:
+      checkpoint = epath.Path(workdir) / checkpoints.FOLDER / str(step)
       try:
-        evaluate(epath.Path(workdir) / checkpoints.FOLDER / str(step), override)
-      except FileNotFoundError:
+        evaluate(checkpoint, override, unfinished=not (finished and step == found[-1]))
+      except Exception:
+        if checkpoint.exists():
+          raise
         print(f"checkpoint {step} was removed by its run before it was evaluated.", flush=True)
       done.add(step)
     if finished and not new:
@@ -94,11 +105,6 @@ def table(metrics: dict[str, float]) -> str:
       f"{name.removeprefix('eval/'):34s} {' '.join(f'{c:>15s}' for c in cells)}  {metrics[f'{name}/median_rank']:11.1f}"
     )
   return "\n".join([*lines, "(in brackets: chance)"])
-
-
-def _rows(workdir: str) -> list[dict]:
-  path = epath.Path(workdir) / "eval.jsonl"
-  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -9,6 +9,7 @@ import sys
 
 from etils import epath
 import jax
+import jax.numpy as jnp
 import ml_collections
 
 from vatt_jax import objectives
@@ -67,7 +68,9 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
 
     directory = miniature.prepare(str(epath.Path(workdir) / "miniature"))
   start = epath.Path(config.init_from or workdir)  # a workdir, or one of its checkpoints/<step>
-  homes = (epath.Path(workdir), start, start.parent.parent, epath.Path(directory))
+  if start.parent.name == checkpoints.FOLDER:
+    start = start.parent.parent
+  homes = (epath.Path(workdir), start, epath.Path(directory))
   path = next((home / TOKENIZER for home in homes if (home / TOKENIZER).exists()), None)
   return Inputs(directory, input_options(config.data), text.SentencePiece(str(path)) if path else None)
 
@@ -96,6 +99,7 @@ class Evaluation:
 
   def __init__(self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print):
     self._inputs, self._mesh, self._spaces, self._say = inputs, mesh, objective.spaces, say
+    self._shards = mesh.shape["replica"] * mesh.shape["data"]
     self._encode = jax.jit(objective.encode, out_shardings=mesh_lib.replicated(mesh))
     self._evaluators = {}
     self.embedded = {}
@@ -116,7 +120,7 @@ class Evaluation:
         continue
       try:
         result = evaluators.run(
-            name, evaluator, self._encode, variables, self._spaces, self._inputs.directory, self._inputs.options,
+            name, evaluator, -(-evaluator.batch_size // self._shards) * self._shards, self._encode, variables, self._spaces, self._inputs.directory, self._inputs.options,
             self._inputs.tokenizer, place=lambda batch: mesh_lib.to_devices(batch, self._mesh), progress=progress,
         )  # fmt: skip
       except NothingToCompare as error:
@@ -151,7 +155,7 @@ def load_parameters(state: State, place: str) -> State:
     raise UserError(f"{place} does not fit this model:\n  " + "\n  ".join(sorted(wrong)[:20]))
   placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, mine)
   params = placed.pop("params")
-  return state.replace(params=params, model_state=placed, ema=params if state.ema else {})
+  return state.replace(params=params, model_state=placed, ema=jax.tree.map(jnp.copy, params) if state.ema else {})
 
 
 def write_report(workdir: str, config, results: dict, embedded: dict) -> None:

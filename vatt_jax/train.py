@@ -38,7 +38,10 @@ def main(argv) -> None:
 
 def train(config, workdir: str) -> None:
   """Runs `config` in `workdir` to its end, or until SIGTERM or SIGINT asks it to save and stop."""
-  epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+  try:
+    epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise errors.UserError(f"--workdir={workdir} cannot be made: {error.strerror}.") from error
   with workdir_lib.lock(workdir):
     _train(config, workdir)
 
@@ -52,13 +55,16 @@ def _train(config, workdir: str) -> None:
   jobs.compilation_cache()
   results = epath.Path(workdir) / "results.json"
 
+  for name in ("batch_size", "total_steps", "log_every_steps", "checkpoint_every_steps"):
+    if config[name] < 1:
+      raise errors.UserError(f"config.{name} = {config[name]} must be at least 1.")
+
   # ---- Mesh: which device holds which rows.
   mesh = mesh_lib.make_mesh(config.mesh)
   mesh_lib.check_batch_size(config.batch_size, mesh)
 
   # ---- Data: batch k is a function of k.
   inputs = jobs.open_inputs(config, workdir)
-  jobs.keep_tokenizer(inputs, workdir)
   records, order = _training_data(config, inputs.directory)
   _say(f"data: {len(records):,} training clips in {inputs.directory}, {len(order.groups)} group(s)")
 
@@ -84,6 +90,8 @@ def _train(config, workdir: str) -> None:
     if config.init_from:
       state = jobs.load_parameters(state, config.init_from)
   first = int(state.step)
+  workdir_lib.store_config(workdir, config.to_dict())
+  jobs.keep_tokenizer(inputs, workdir)
   if first < config.total_steps:
     results.unlink(missing_ok=True)  # It marks a complete run, and this one was given more steps.
   _say(sharding.parameter_table(state.params, placed.params))
@@ -113,7 +121,8 @@ def _train(config, workdir: str) -> None:
     log.write(k, evaluation.run("every", state.variables))
     progress.pause()
 
-  is_due = lambda k: k % config.evaluate_every_steps == 0 and 0 < k < config.total_steps
+  every = config.evaluate_every_steps or config.total_steps  # 0: only at the end
+  is_due = lambda k: k % every == 0 and 0 < k < config.total_steps
   if is_due(first) and not log.evaluated(first):  # Killed between saving and evaluating.
     evaluate(first)
   batches = iter(stream(first))

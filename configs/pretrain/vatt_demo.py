@@ -19,7 +19,7 @@ def get_config(arg=""):
       "video_size": "demo", "audio_size": "demo", "text_size": "demo",
       "agnostic": True, "dropout": 0.0,
       "word_width": 128, "trainable_words": True, "text_scaled": True, "post_width": 128, "va_width": 256, "vt_width": 128,
-      "audio_scale": 4.0, "audio_projection_init": "gabor",
+      "audio_scale": 4.0, "video_projection_init": "dense_glorot", "audio_projection_init": "gabor",
   })  # fmt: skip
   config.data = common.vatt_data()
   config.data.video.update({"frames": 2, "frames_per_second": 2.0, "size": 64, "patch": (2, 8, 8), "min_area": 0.3})
@@ -43,7 +43,7 @@ def get_config(arg=""):
     config.total_steps = 4000
     config.evaluate_every_steps = 1000
     config.optimizer.weight_decay = 0.1
-  if "overfit" in args:  # 64 clips, nothing random: the loss falls towards ln 2, its floor.
+  if "overfit" in args:  # 64 clips, not augmented: the loss falls towards ln 2, its floor.
     config.overfit_clips = 64
     config.total_steps = 300
     config.optimizer.weight_decay = 0.0

@@ -171,6 +171,7 @@ def test_one_run_per_workdir(tmp_path):
 def test_another_config_is_refused_with_the_difference(tmp_path):
   config = {"seed": 0, "mesh": [1, -1, 1], "total_steps": 10, "model": {"width": 8}}
   assert workdir.check_config(str(tmp_path), config) == []
+  workdir.store_config(str(tmp_path), config)
   assert workdir.check_config(str(tmp_path), {**config, "mesh": [1, 2, 4]}) == []
   assert "total_steps: 10 -> 20" in workdir.check_config(str(tmp_path), {**config, "total_steps": 20})[0]
   with pytest.raises(UserError, match=r"model\.width: 8 -> 16"):

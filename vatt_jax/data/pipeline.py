@@ -65,12 +65,12 @@ def training_batches(
   if order.batch_size % hosts:
     raise ValueError(f"a batch of {order.batch_size} does not divide by {hosts} hosts")
   rows = order.batch_size // hosts
-  broken: dict[int, str] = {}
+  broken: set[tuple[int, int]] = set()  # (epoch, record): other visits may pick other, readable frames
   step = start_step
 
   def numbers(step):
     epochs, chosen = order.batch(int(step), host * rows, rows)
-    return epochs, _replace(chosen, broken, len(records))
+    return epochs, _replace(epochs, chosen, broken, len(records))
 
   example = example_function(options, tokenizer, order.seed, train=True)
   while step < end_step:
@@ -83,7 +83,7 @@ def training_batches(
       found = _find_broken(records, numbers(step), example)
       if not found:
         raise error
-      for number, reason in found.items():
+      for (_, number), reason in found.items():
         on_broken(number, reason)
       broken.update(found)
 
@@ -98,25 +98,26 @@ def evaluation_batches(
     offset: where in a longer clip the window lies, from 0 (its start) to 1 (its end).
   """
   example = example_function(options, tokenizer, seed=0, train=False, offset=offset)
-  broken: dict[int, str] = {}
+  broken: set[tuple[int, int]] = set()  # (epoch, record): other visits may pick other, readable frames
   size, step = len(records), 0
   steps = -(-size // batch_size)
   chosen = lambda step: np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
 
   def numbers(step):
-    return np.zeros([batch_size], np.int64), _replace(chosen(int(step)) % size, broken, size)
+    epochs = np.zeros([batch_size], np.int64)
+    return epochs, _replace(epochs, chosen(int(step)) % size, broken, size)
 
   while step < steps:
     try:
       for batch in _batches(tf.data.Dataset.range(step, steps), numbers, batch_size, records, example, threads):
-        batch["valid"] = np.array([n < size and n not in broken for n in chosen(step)])
+        batch["valid"] = np.array([n < size and (0, n) not in broken for n in chosen(step)])
         yield batch
         step += 1
     except _FAILURES as error:
       found = _find_broken(records, numbers(step), example)
       if not found:
         raise error
-      for number, reason in found.items():
+      for (_, number), reason in found.items():
         on_broken(number, reason)
       broken.update(found)
 
@@ -135,7 +136,8 @@ def example_function(
     duration = _clip_seconds(parsed["video/timestamps"], parsed["audio/start_seconds"], tf.size(samples), rate)
     out = _video_example(parsed, place, duration, key, options.video, train)
     out |= _audio_example(parsed, samples, place, duration, key, options.audio, train)
-    out |= _text_example(parsed, place, duration, options, tokenizer)
+    # In evaluation the caption is that of the clip's middle, wherever the window lies: one clip, one text.
+    out |= _text_example(parsed, place if train else tf.constant(0.5), duration, options, tokenizer)
     return out
 
   return example
@@ -229,23 +231,24 @@ def _batches(steps, numbers, rows, records, example, threads):
   return dataset.with_options(settings).as_numpy_iterator()
 
 
-def _replace(chosen: np.ndarray, broken: dict[int, str], size: int) -> np.ndarray:
-  """Each broken record gives way to the next readable one; randomness is keyed by that one's number."""
-  if len(broken) >= size:
-    raise ValueError(f"all {size} records are broken; the first: {next(iter(broken.values()))}")
+def _replace(epochs: np.ndarray, chosen: np.ndarray, broken: set[tuple[int, int]], size: int) -> np.ndarray:
+  """Each broken visit gives way to the next readable record; randomness is keyed by that one's number."""
   chosen = chosen.copy()
-  for i, number in enumerate(chosen):
-    while int(number) in broken:
-      number = (number + 1) % size
+  for i, (epoch, number) in enumerate(zip(epochs.tolist(), chosen.tolist())):
+    tries = 0
+    while (epoch, number) in broken:
+      number, tries = (number + 1) % size, tries + 1
+      if tries == size:
+        raise ValueError(f"all {size} records are broken")
     chosen[i] = number
   return chosen
 
 
-def _find_broken(records, rows, example) -> dict[int, str]:
+def _find_broken(records, rows, example) -> dict[tuple[int, int], str]:
   found = {}
   for epoch, number in zip(*rows):
     try:
       example(tf.constant(records[int(number)]), tf.constant(epoch), tf.constant(number))
     except Exception as error:
-      found[int(number)] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+      found[int(epoch), int(number)] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
   return found

@@ -81,7 +81,7 @@ def read_frames(jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: 
     frames = tf.cond(random.uniform(key, "flip") < 0.5, lambda: frames[:, :, ::-1], lambda: frames)
   if train and options.colour_jitter:
     changed = lambda: _jitter_colours(frames / 255.0, random.stream(key, "colour")) * 255.0
-    frames = tf.cond(random.uniform(key, "colour") < options.colour_jitter, changed, lambda: frames)
+    frames = tf.cond(random.uniform(key, "colour_gate") < options.colour_jitter, changed, lambda: frames)
   frames = tf.cast(tf.round(tf.clip_by_value(frames, 0.0, 255.0)), tf.uint8)
   return tf.ensure_shape(frames, [options.frames, options.size, options.size, 3])
 

@@ -8,6 +8,7 @@ import numpy as np
 import tqdm
 
 from vatt_jax.data import pipeline, records as records_lib
+from vatt_jax.data.text import nearest_captions
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet
 from vatt_jax.evaluation.retrieval import evaluate_set
@@ -22,14 +23,15 @@ class Result:
 
 
 def run(
-    name: str, config, encode: Callable[[dict, dict], dict], variables: dict, spaces: dict, directory: str,
+    name: str, config, batch_size: int, encode: Callable[[dict, dict], dict], variables: dict, spaces: dict, directory: str,
     options: pipeline.InputOptions, tokenizer, *, place=lambda batch: batch, progress: bool = False,
 ) -> Result:  # fmt: skip
   """Runs the evaluator `config.evaluators[name]`.
 
   Args:
     name: becomes `<set>` in the metric names.
-    config: of this evaluator: kind, split, windows, batch_size.
+    config: of this evaluator: kind, split, windows.
+    batch_size: a multiple of the devices that share a batch.
     encode: jitted, (variables, batch) -> outputs.
     spaces: which outputs meet, as objectives have it.
     directory, options, tokenizer: the data set and how it is read.
@@ -42,7 +44,7 @@ def run(
     raise UserError(f"config.evaluators.{name}.kind = {config.kind!r} is not one of {', '.join(EVALUATORS)}.")
   records = records_lib.Records(directory, config.split)
   embedded, broken = embed(
-    name, records, encode, variables, spaces, options, tokenizer, config.windows, config.batch_size, place, progress
+    name, records, encode, variables, spaces, options, tokenizer, config.windows, batch_size, place, progress
   )
   metrics = {f"eval/{name}/{key}": value for key, value in EVALUATORS[config.kind](embedded).items()}
   if broken:
@@ -72,13 +74,15 @@ def embed(
       records, batch_size, options, tokenizer, offset=offset, on_broken=lambda number, _: broken.add(number)
     )
     for batch in batches:
-      valid = batch.pop("valid")
+      first = sum(len(part) for part in pieces.get("video/present", ()))
+      rows_left = len(records) - first
+      batch.pop("valid")  # Rows of broken records are taken out at the end: windows may differ in what is readable.
       out = jax.device_get(encode(variables, place(batch)))
       out |= {f"{modality}/present": batch[f"{modality}/present"] for modality in MODALITIES}
       for key, value in out.items():
         value = value[:, 0] if key.startswith("text/") and value.ndim == 3 else value
-        pieces.setdefault(key, []).append(value[valid])
-      bar.update(int(valid.sum()))
+        pieces.setdefault(key, []).append(value[:rows_left])
+      bar.update(min(rows_left, batch_size))
     for key, parts in pieces.items():
       value = np.concatenate(parts)
       if key.endswith("/present"):
@@ -86,34 +90,53 @@ def embed(
       else:
         sums[key] = sums.get(key, 0.0) + value / windows
   bar.close()
-  rows = [records_lib.decode(records[i]) for i in range(len(records)) if i not in broken]
-  string = lambda row, key: (row[key] or [b""])[0].decode("utf-8", "replace")
-  rate = max(
-    (row["audio/sample_rate_hz"][0] for row in rows if len(row["audio/samples"])), default=options.audio.sample_rate_hz
-  )
+  readable = np.array([i not in broken for i in range(len(records))], bool)
+  columns = _columns(records, np.flatnonzero(readable), options.audio.sample_rate_hz)
   embedded = EmbeddedSet(
     name=name,
-    embeddings=sums,
-    present=present,
+    embeddings={key: value[readable] for key, value in sums.items()},
+    present={key: value[readable] for key, value in present.items()},
     spaces=spaces,
-    captions=[string(row, "captions/text") for row in rows],
-    languages=[string(row, "language") for row in rows],
-    labels=[string(row, "label") for row in rows],
-    sources=[string(row, "source") for row in rows],
-    thumbnails=[frames[len(frames) // 2] if (frames := row["video/frames"]) else b"" for row in rows],
-    waveforms=[_at_rate(row, rate) for row in rows],
-    sample_rate_hz=int(rate),
+    **columns,
   )
   return embedded, len(broken)
 
 
-def _at_rate(row: dict, rate: int) -> np.ndarray:
-  """The samples of a record for a player that knows one rate; sets prepared in one go have one rate anyway."""
-  samples, own = row["audio/samples"], (row["audio/sample_rate_hz"] or [rate])[0]
+def _columns(records: records_lib.Records, numbers: np.ndarray, default_rate_hz: int) -> dict:
+  """What the report shows of these records; read one by one, kept small."""
+  columns = {name: [] for name in ("captions", "languages", "labels", "sources", "thumbnails", "waveforms")}
+  rate = 0
+  for number in numbers:
+    row = records_lib.decode(records[int(number)])
+    string = lambda key, row=row: (row[key] or [b""])[0].decode("utf-8", "replace")
+    frames, own_rate = row["video/frames"], (row["audio/sample_rate_hz"] or [default_rate_hz])[0]
+    rate = rate or (own_rate if len(row["audio/samples"]) else 0)
+    columns["captions"].append(_middle_caption(row))
+    columns["languages"].append(string("language"))
+    columns["labels"].append(string("label"))
+    columns["sources"].append(string("source"))
+    columns["thumbnails"].append(frames[len(frames) // 2] if frames else b"")
+    columns["waveforms"].append(_at_rate(row["audio/samples"][: SHOWN_SECONDS * own_rate], own_rate, rate or own_rate))
+  return {**columns, "sample_rate_hz": int(rate or default_rate_hz)}
+
+
+def _middle_caption(row: dict) -> str:
+  """The caption that evaluation uses: the nearest to the clip's middle."""
+  if not row["captions/text"]:
+    return ""
+  seconds = len(row["audio/samples"]) / max(1, (row["audio/sample_rate_hz"] or [1])[0])
+  seconds = max([seconds + (row["audio/start_seconds"] or [0.0])[0], *row["video/timestamps"][-1:]])
+  times = (np.asarray(row[f"captions/{end}"], float) for end in ("start", "end"))
+  return row["captions/text"][int(nearest_captions(*times, seconds / 2, 1)[0])].decode("utf-8", "replace")
+
+
+def _at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
+  """For a player that knows one rate; sets prepared in one go have one rate anyway."""
   if own == rate or not len(samples):
-    return samples
+    return np.array(samples)  # A copy, so that the rest of a long record is freed.
   places = np.arange(int(len(samples) * rate / own)) * (own / rate)
   return np.interp(places, np.arange(len(samples)), samples).astype(np.int16)
 
 
+SHOWN_SECONDS = 10  # of each sound, in the report
 EVALUATORS = {"retrieval": evaluate_set}

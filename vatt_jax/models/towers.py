@@ -138,10 +138,20 @@ def _truncated_normal(key, shape, dtype=jnp.float32):
   return nn.initializers.truncated_normal(shape[-1] ** -0.5)(key, shape, dtype)
 
 
+def conv_glorot_init(channels: int) -> nn.initializers.Initializer:
+  """Glorot uniform with the fans of the official convolution, whose fan-out counts the patch's volume too."""
+
+  def init(key, shape, dtype=jnp.float32):
+    values, width = shape
+    return transformer.glorot_uniform(key, (values // channels, channels, width), dtype).reshape(shape)
+
+  return init
+
+
 def gabor_init(sample_rate_hz: int) -> nn.initializers.Initializer:
   """An initialiser for waveform projections: windowed cosines on a mel scale, in two phases, then trained.
 
-  A named option of our own (`model.audio.projection_init = "gabor"`); VATT starts from glorot uniform.
+  A named option of our own (`model.audio_projection_init = "gabor"`); VATT starts from glorot uniform.
   """
 
   def init(key, shape, dtype=jnp.float32):

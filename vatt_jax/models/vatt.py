@@ -9,6 +9,13 @@ from vatt_jax.models.sizes import size
 from vatt_jax.models.text import T5Encoder
 from vatt_jax.models.transformer import Encoder, glorot_uniform
 
+# How patch projections start, by name: (channels, sample rate) -> initialiser of a (values, D) kernel.
+PROJECTION_INITS = {
+  "conv_glorot": lambda channels, rate: towers.conv_glorot_init(channels),
+  "dense_glorot": lambda channels, rate: glorot_uniform,
+  "gabor": lambda channels, rate: towers.gabor_init(rate),
+}
+
 
 class Vatt(nn.Module):
   """Video, sound and text into common spaces (VATT, NeurIPS 2021).
@@ -24,7 +31,9 @@ class Vatt(nn.Module):
     post_width: width of the modality-agnostic projection behind the shared encoder (VATT: 1024).
     va_width, vt_width, audio_text: see `heads.FacHead`.
     dropout: one rate for all.
-    audio_scale, audio_projection_init, sample_rate_hz: the start of the waveform projection ("glorot", or "gabor").
+    video_projection_init, audio_projection_init: names in `PROJECTION_INITS`; VATT: "conv_glorot" for both.
+    audio_scale: what samples in [-1, 1] are multiplied with (VATT: 1).
+    sample_rate_hz: for "gabor".
   """
 
   video_size: str
@@ -44,7 +53,8 @@ class Vatt(nn.Module):
   audio_text: bool = False
   dropout: float = 0.1
   audio_scale: float = 1.0
-  audio_projection_init: str = "glorot"
+  video_projection_init: str = "conv_glorot"
+  audio_projection_init: str = "conv_glorot"
   sample_rate_hz: int = 48_000
 
   def setup(self):
@@ -64,10 +74,14 @@ class Vatt(nn.Module):
       names = {"video": self.video_size, "audio": self.audio_size, "text": self.text_size}
       widths = {modality: size(name).width for modality, name in names.items()}
     post_width = self.post_width if self.agnostic else None
-    self.video = towers.PatchTower(encoders["video"], self.video_grid, widths["video"], self.dropout, post_width)
+    start = lambda name, channels: PROJECTION_INITS[name](channels, self.sample_rate_hz)
+    self.video = towers.PatchTower(
+      encoders["video"], self.video_grid, widths["video"], self.dropout, post_width, 1.0,
+      start(self.video_projection_init, 3),
+    )  # fmt: skip
     self.audio = towers.PatchTower(
-        encoders["audio"], self.audio_grid, widths["audio"], self.dropout, post_width, self.audio_scale,
-        towers.gabor_init(self.sample_rate_hz) if self.audio_projection_init == "gabor" else glorot_uniform,
+      encoders["audio"], self.audio_grid, widths["audio"], self.dropout, post_width, self.audio_scale,
+      start(self.audio_projection_init, 1),
     )  # fmt: skip
     words = (self.vocabulary_size, widths["text"])
     if self.agnostic:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vatt_jax.losses.nce import LOSSES, untrained_level
+from vatt_jax.losses.nce import LOSSES, masked_mean, untrained_level
 from vatt_jax.models.vatt import Vatt
 
 # pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
@@ -92,7 +92,8 @@ class VattObjective:
     metrics["loss"] = total
     rows = batch["text/ids"].shape[0]
     metrics["loss/log_batch_size"] = jnp.log(jnp.float32(rows))
-    metrics["loss/untrained"] = jnp.float32(untrained_level(self.loss_name, rows))
+    scale = 1.0 if self.reduction == "mean" else sum(self.pairs.values())
+    metrics["loss/untrained"] = jnp.float32(scale * untrained_level(self.loss_name, rows))
     metrics["data/duplicate_captions"] = duplicate_share(batch["text/ids"][:, 0], batch["text/present"])
     return total, metrics, {**{k: v for k, v in variables.items() if k != "params"}, **model_state}
 
@@ -102,11 +103,11 @@ class VattObjective:
 
 
 def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
-  """The fraction of captions (B, L) that another clip of the batch has too: negatives that are none."""
+  """The fraction of the present captions (B, L) that another clip of the batch has too: negatives that are none."""
   powers = np.cumprod(np.full(ids.shape[1], 0x01000193, np.uint32), dtype=np.uint32)
   hashes = jnp.sum(ids.astype(jnp.uint32) * powers[None, :], axis=1, dtype=jnp.uint32)
   same = (hashes[:, None] == hashes[None, :]) & present[:, None] & present[None, :]
-  return jnp.mean((jnp.sum(same, axis=1) > 1).astype(jnp.float32))
+  return masked_mean((jnp.sum(same, axis=1) > 1).astype(jnp.float32), present)
 
 
 def from_config(config, options, vocabulary_size: int) -> VattObjective:

@@ -117,8 +117,11 @@ def _json_rows(text: str):
 def _csv_rows(text: str):
   header = text.lstrip().partition("\n")[0]
   reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=header.count), restval="")
-  for row in reader:
-    if None in row:
-      yield reader.line_num, "it has more fields than the header (is a comma in a caption not inside quotes?)"
-    else:
-      yield reader.line_num, row
+  try:
+    for row in reader:
+      if None in row:
+        yield reader.line_num, "it has more fields than the header (is a comma in a caption not inside quotes?)"
+      else:
+        yield reader.line_num, row
+  except csv.Error as error:
+    raise UserError(f"the manifest cannot be read near line {reader.line_num}: {error} (a quote left open?)") from error

@@ -51,11 +51,16 @@ class Splits:
 
 
 def hold_out(clip: Clip, split: str, training_captions: set[str]) -> Clip:
-  """The clip in its split; outside training without the captions whose `normal` form is in `training_captions`."""
+  """The clip in its split; outside training without the captions whose `normal` form is in `training_captions`.
+
+  The clip's own captions start with it, at 0.0; neighbouring subtitles do not, and don't stand alone.
+  """
   assert split in SPLITS, split
   captions = clip.captions
   if split != "train":
     captions = tuple(caption for caption in captions if normal(caption.text) not in training_captions)
+    if not any(caption.start == 0.0 for caption in captions):
+      captions = ()  # Only the neighbours' are left, and they say what is right for other clips.
   return dataclasses.replace(clip, split=split, captions=captions)
 
 

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import lzma
 import os
 import pathlib
 import shutil
@@ -138,7 +139,11 @@ def fetch() -> pathlib.Path:
   package = _download(cache_directory() / "packages")
   partial = cache_directory() / f"{PACKAGE}.partial"
   shutil.rmtree(partial, ignore_errors=True)
-  _unpack(package, partial)
+  try:
+    _unpack(package, partial)
+  except (tarfile.TarError, EOFError, lzma.LZMAError, ValueError, subprocess.CalledProcessError) as error:
+    package.unlink()
+    raise Unavailable(f"{package} is damaged and was deleted ({error}); try again.") from error
   shutil.rmtree(unpacked, ignore_errors=True)
   partial.rename(unpacked)
   package.unlink()
@@ -172,9 +177,12 @@ def _download(folder: pathlib.Path) -> pathlib.Path:
 
 def _unpack(package: pathlib.Path, folder: pathlib.Path) -> None:
   """Unpacks the stamps of a .deb: an `ar` archive whose member data.tar.* holds the files."""
+  if shutil.which("dpkg-deb"):
+    subprocess.run(["dpkg-deb", "-x", str(package), str(folder)], check=True, capture_output=True)
+    return
   content = package.read_bytes()
   if content[:8] != b"!<arch>\n":
-    raise Unavailable(f"{package} is not a Debian package; delete it and try again.")
+    raise ValueError("it is not a Debian package")
   place = 8
   while place + 60 <= len(content):
     member, size = content[place : place + 16].decode().strip().rstrip("/"), int(content[place + 48 : place + 58])
@@ -185,7 +193,7 @@ def _unpack(package: pathlib.Path, folder: pathlib.Path) -> None:
         archive.extractall(folder, wanted, filter="data")
       return
     place += size + size % 2
-  raise Unavailable(f"{package} holds no data; delete it and try again.")
+  raise ValueError("it holds no data")
 
 
 def _find_voices(picture: pathlib.Path):

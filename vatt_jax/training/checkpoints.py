@@ -1,6 +1,6 @@
 """Checkpoints: Orbax, asynchronous, atomic, sharded. `WORKDIR/checkpoints/<step>/` holds `state` and `manifest.json`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import json
 
 from etils import epath
@@ -46,23 +46,40 @@ class Checkpoints:
   def restore_newest(self, like: State, report: Callable[[str], None]) -> State | None:
     """The newest checkpoint that can be read, or None where there is none.
 
-    A damaged one is named through `report`, set aside as `<step>.damaged`, and the one before is tried.
+    Damaged ones are named through `report` and set aside as `<step>.damaged`, once an older one could be read.
 
     Args:
       like: shapes, dtypes and shardings that the result will have.
+
+    Raises:
+      UserError: when there are checkpoints but none can be read; they stay as they are.
     """
+    damaged: dict[int, str] = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        return restore(self._folder / str(step), like)
+        state = restore(self._folder / str(step), like)
       except Exception as error:  # What a damaged file raises depends on where the damage is.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        report(
-          f"checkpoint {self._folder / str(step)} is damaged and set aside ({reason[0]}); trying the one before it."
-        )
-        self._manager.close()
-        (self._folder / str(step)).rename(self._folder / f"{step}.damaged")
-        self._manager = self._open()
+        damaged[step] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        report(f"checkpoint {self._folder / str(step)} is damaged ({damaged[step]}); trying the one before it.")
+        continue
+      self._set_aside(damaged)
+      return state
+    if damaged:
+      raise UserError(
+        f"no checkpoint in {self._folder} can be read ({'; '.join(f'{k}: {v}' for k, v in damaged.items())}). Nothing was "
+        "changed; restore them from a copy, or choose another --workdir."
+      )
     return None
+
+  def _set_aside(self, damaged: Iterable[int]) -> None:
+    if damaged:
+      self._manager.close()
+      for step in damaged:
+        names = (f"{step}.damaged{suffix}" for suffix in ("", *range(1, 1000)))
+        (self._folder / str(step)).rename(
+          next(self._folder / name for name in names if not (self._folder / name).exists())
+        )
+      self._manager = self._open()
 
   def wait(self) -> None:
     """Returns when everything is on disk."""

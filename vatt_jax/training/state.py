@@ -50,7 +50,9 @@ def init_state(
   model_state = objective.init(rng, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), batch_spec))
   params = model_state.pop("params")
   zero = jnp.zeros([], jnp.int32)
-  return State(zero, params, model_state, optimizer.init(params), zero, params if average else {})
+  return State(
+    zero, params, model_state, optimizer.init(params), zero, jax.tree.map(jnp.copy, params) if average else {}
+  )
 
 
 def fingerprint(params) -> str:

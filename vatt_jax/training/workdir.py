@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import fcntl
 import json
+import math
 import os
 import pathlib
 import socket
@@ -45,7 +46,7 @@ def lock(workdir: str) -> Iterator[None]:
 
 
 def check_config(workdir: str, config: dict) -> list[str]:
-  """Compares with the config stored in the workdir and stores this one.
+  """Compares with the config stored in the workdir.
 
   Returns:
     Warnings, one sentence each.
@@ -74,10 +75,15 @@ def check_config(workdir: str, config: dict) -> list[str]:
       warnings.append(
         f"total_steps changed ({show('total_steps').strip()}): the learning-rate schedule changes with it."
       )
+  return warnings
+
+
+def store_config(workdir: str, config: dict) -> None:
+  """Makes the workdir this config's; called when everything that can be wrong with it was tried."""
+  path = epath.Path(workdir) / "config.json"
   temporary = path.with_name(".config.json.partial")
   temporary.write_text(json.dumps(config, indent=2))
   temporary.replace(path)
-  return warnings
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:
@@ -102,7 +108,7 @@ class MetricsLog:
     self._tensorboard = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard"))
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
-    self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+    self._file.write(json.dumps({"step": step, **finite(metrics)}) + "\n")
     self._file.flush()
     self._tensorboard.write_scalars(step, metrics)
 
@@ -115,9 +121,18 @@ class MetricsLog:
     self._tensorboard.close()
 
 
+def finite(metrics: dict) -> dict:
+  """JSON has no NaN and no infinity: such numbers become null."""
+  return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+
+
 def read_metrics(workdir: str) -> list[dict]:
-  """The rows of `metrics.jsonl`; a last line that was cut off while it was written is left out."""
-  path = epath.Path(workdir) / "metrics.jsonl"
+  """The rows of `metrics.jsonl`."""
+  return read_json_lines(epath.Path(workdir) / "metrics.jsonl")
+
+
+def read_json_lines(path: epath.Path) -> list[dict]:
+  """One JSON object a line; a line that was cut off while it was written is left out."""
   rows = []
   for line in path.read_text().splitlines() if path.exists() else []:
     try:
@@ -127,8 +142,15 @@ def read_metrics(workdir: str) -> list[dict]:
   return rows
 
 
+def append_json_line(path: epath.Path, row: dict) -> None:
+  """Adds a row, on a line of its own even where the last one was cut off."""
+  cut = path.exists() and not path.read_text().endswith("\n") and path.stat().length > 0
+  with path.open("a") as file:
+    file.write(("\n" if cut else "") + json.dumps(finite(row)) + "\n")
+
+
 def write_json(path: epath.Path, content: dict) -> None:
   """Appears complete or not at all."""
   temporary = path.with_name(f".{path.name}.partial")
-  temporary.write_text(json.dumps(content, indent=2, sort_keys=True))
+  temporary.write_text(json.dumps(finite(content), indent=2, sort_keys=True))
   temporary.replace(path)
