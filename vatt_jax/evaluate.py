@@ -18,7 +18,7 @@ from ml_collections import config_flags
 import tensorflow as tf
 
 from vatt_jax import errors, jobs
-from vatt_jax.training import checkpoints, mesh as mesh_lib
+from vatt_jax.training import checkpoints, mesh as mesh_lib, workdir as workdir_lib
 
 EVALUATIONS = "eval.jsonl"
 
