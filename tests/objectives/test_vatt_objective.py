@@ -33,7 +33,7 @@ def run(objective, variables, train=False):
 def test_the_loss_is_the_weighted_mean_of_the_pairs(fitted):
   objective, variables = fitted
   loss, metrics, _ = run(objective, variables)
-  out = objective.encode(variables, batch())
+  out = jax.jit(objective.encode)(variables, batch())
   present = batch()["text/present"]
   sound = mil_nce(out["video/va"], out["audio/va"][:, None], present, temperature=0.07, video_present=present)
   words = mil_nce(out["video/vt"], out["text/vt"], present, temperature=0.07, video_present=present)
