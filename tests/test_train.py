@@ -176,6 +176,7 @@ def test_bad_flags_are_sentences(tmp_path, arguments, sentence):
 @pytest.mark.parametrize("changes, sentence", [
     ({"data__directory": "/nowhere"}, "there is no prepared data set"),
     ({"model__video_size": "huge"}, "huge"),
+    ({"model__audio_projection_init": "random"}, "gabor"),
     ({"mesh": (1, 3, 1)}, "needs 3 devices"),
     ({"batch_size": 12}, "does not divide by the 8 devices"),
     ({"data__video__size": 33}, "do not divide"),

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vatt_jax.losses.nce import LOSSES, masked_mean, untrained_level
-from vatt_jax.models.vatt import Vatt
+from vatt_jax.models import sizes
+from vatt_jax.models.vatt import PROJECTION_INITS, Vatt
 
 # pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
 PAIRS = {
@@ -122,5 +123,10 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     "vocabulary_size": max(vocabulary_size, 2),
     "audio_text": pairs.get("audio_text", 0) > 0,
   }
+  for tower in ("video_size", "audio_size", "text_size"):
+    sizes.size(fields[tower])  # Modules look it up only when they run, where an error comes as a traceback.
+  for tower in ("video_projection_init", "audio_projection_init"):
+    if fields[tower] not in PROJECTION_INITS:
+      raise ValueError(f"{tower} {fields[tower]!r} is not one of {', '.join(PROJECTION_INITS)}")
   objective = config.objective
   return VattObjective(Vatt(**fields), pairs, objective.loss, objective.temperature, objective.reduction)
