@@ -1,4 +1,11 @@
-"""VATT on the demo set: drawings, the voices that name them, and the names. The quickstart's config."""
+"""VATT on the demo set: drawings, the voices that name them, and the names. The quickstart's config.
+
+  python -m vatt_jax.prepare --source=demo --output=data/demo
+  python -m vatt_jax.train --config=configs/pretrain/vatt_demo.py --config.data.directory=data/demo --workdir=runs/demo
+
+Two CPU cores, about 5 minutes after preparation. Test R@5: audio to text 22.6, video to text 16.7, chance 5.5 (README).
+Arguments: smoke; overfit (64 clips, the loss falls to its floor); long; two_pairs (VATT's own pairs).
+"""
 
 from configs import common
 
@@ -41,7 +48,7 @@ def get_config(arg=""):
   if "two_pairs" in args:  # As published: sound reaches text through video alone.
     config.objective.pairs.audio_text = 0.0
   if "long" in args:
-    config.total_steps = 2000
+    config.total_steps = 1500
     config.evaluate_every_steps = 500
     config.optimizer.weight_decay = 0.1
   if "overfit" in args:  # 64 clips, not augmented: the loss falls towards ln 2, its floor.
