@@ -34,7 +34,7 @@ if [ "$from" != demo ]; then
     name="$(basename "${from%.*}")"
   fi
 fi
-[ -e "$config" ] || config="$(absolute "$config")"
+[ -e "${config%%:*}" ] || config="$(absolute "$config")"
 output="${output:+$(absolute "$output")}"
 output="${output:-data/$name}"
 workdir="${workdir:+$(absolute "$workdir")}"
