@@ -3,8 +3,8 @@
   python -m vatt_jax.prepare --source=demo --output=data/demo
   python -m vatt_jax.train --config=configs/pretrain/vatt_demo.py --config.data.directory=data/demo --workdir=runs/demo
 
-Two CPU cores, about 5 minutes after preparation. Test R@5: audio to text 22.6, video to text 16.7, chance 5.5 (README).
-Arguments: smoke; overfit (64 clips, the loss falls to its floor); long; two_pairs (VATT's own pairs).
+Two CPU cores, about 8 minutes after preparation. Test R@5: audio to text 25.5, video to text 18.0, chance 5.5 (README).
+Arguments: smoke; overfit (64 clips, the loss falls to its floor); long (not measured yet); two_pairs (VATT's own pairs).
 """
 
 from configs import common
@@ -14,11 +14,11 @@ def get_config(arg=""):
   args = common.arguments(arg, ("smoke", "overfit", "long", "two_pairs"))
   config = common.training()
   config.batch_size = 64
-  config.total_steps = 900
+  config.total_steps = 1500
   config.ema_decay = 0.99
   config.log_every_steps = 20
   config.checkpoint_every_steps = 250
-  config.evaluate_every_steps = 300
+  config.evaluate_every_steps = 500
   config.objective = common.vatt_objective()
   # Pictures are few and learn slowest; sound and text are a pair of our own, VATT has the first two.
   config.objective.pairs.update({"video_audio": 1.0, "video_text": 2.0, "audio_text": 1.0})
@@ -39,7 +39,7 @@ def get_config(arg=""):
   config.optimizer = common.adam()
   config.optimizer.update({
       "learning_rate": 1.5e-3, "final_learning_rate": 2e-5, "warmup_steps": 200, "b2": 0.98, "clip_global_norm": 1.0,
-      "weight_decay": 0.05,
+      "weight_decay": 0.1,
   })  # fmt: skip
   config.evaluators = {
     "validation": common.retrieval("validation", "every"),
@@ -48,9 +48,8 @@ def get_config(arg=""):
   if "two_pairs" in args:  # As published: sound reaches text through video alone.
     config.objective.pairs.audio_text = 0.0
   if "long" in args:
-    config.total_steps = 1500
-    config.evaluate_every_steps = 500
-    config.optimizer.weight_decay = 0.1
+    config.total_steps = 6000
+    config.evaluate_every_steps = 1000
   if "overfit" in args:  # 64 clips, not augmented: the loss falls towards ln 2, its floor.
     config.overfit_clips = 64
     config.total_steps = 300
