@@ -23,6 +23,8 @@ FEATURES = {
   "captions/text": tf.io.RaggedFeature(tf.string),
   "captions/start": tf.io.RaggedFeature(tf.float32),
   "captions/end": tf.io.RaggedFeature(tf.float32),
+  "questions/text": tf.io.RaggedFeature(tf.string),
+  "questions/answer": tf.io.RaggedFeature(tf.string),
   "language": tf.io.FixedLenFeature([], tf.string, ""),
   "label": tf.io.FixedLenFeature([], tf.string, ""),
   "source": tf.io.FixedLenFeature([], tf.string, ""),
@@ -70,6 +72,32 @@ def splits(directory: str) -> dict[str, int]:
   """Split name -> number of clips, for the splits that exist."""
   info = _info(directory)
   return {split["name"]: sum(int(n) for n in split["shardLengths"]) for split in info["splits"]}
+
+
+def labels(directory: str) -> list[str]:
+  """The class names of a data set; the place of a name is its id. A record's `label` joins several names by "|".
+
+  Raises:
+    UserError: its clips have no labels.
+  """
+  return _lines(directory, "labels.txt", "labels")
+
+
+def answers(directory: str) -> list[str]:
+  """The answers to the questions of the training split, the most frequent first.
+
+  Raises:
+    UserError: its clips have no questions.
+  """
+  return _lines(directory, "answers.txt", "questions with answers")
+
+
+def _lines(directory: str, name: str, what: str) -> list[str]:
+  _info(directory)
+  path = epath.Path(directory) / name
+  if not path.exists():
+    raise UserError(f"the data set at {directory!r} has no {what}: {name} is not there.")
+  return path.read_text().splitlines()
 
 
 def decode(record: bytes) -> dict:
