@@ -66,6 +66,12 @@ _WORKERS = flags.DEFINE_integer(
   "workers", CORES, "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
 )
 
+_BEAM = flags.DEFINE_string(
+  "beam",
+  None,
+  "Options of an Apache Beam pipeline that decodes instead of --workers, such as '--runner=FlinkRunner "
+  "--parallelism=64'; its machines must see the media and --output under the same paths. Empty: Beam's local runner.",
+)
 _CHECK_DISK = flags.DEFINE_boolean("check_disk", True, "Stop where the estimated need exceeds the free disk.")
 
 MEDIA = {"frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000, "vocabulary_size": 0}
@@ -170,6 +176,7 @@ def _prepare(units, source: str, output: str, options: dict, what: dict) -> None
       options=options,
       check_disk=_CHECK_DISK.value,
       workers=_WORKERS.value,
+      beam=_BEAM.value,
       **what,
     )
   except OSError as error:

@@ -26,7 +26,7 @@ from etils import epath
 import tqdm
 
 from vatt_jax.errors import UserError
-from vatt_jax.preparation import pool, space, splits as splits_lib, summary, vocabulary
+from vatt_jax.preparation import beam as beam_lib, pool, space, splits as splits_lib, summary, vocabulary
 from vatt_jax.preparation.cache import Cache
 from vatt_jax.preparation.clips import SPLITS, Clip
 from vatt_jax.preparation.units import Decoded, Problem, Unit
@@ -54,11 +54,12 @@ def prepare(
   keep_captions: bool = False,
   check_disk: bool = True,
   workers: int = 0,
+  beam: str | None = None,
   progress: bool = True,
 ) -> Outcome:
   """Makes or brings up to date the data set of `units` in `output`.
 
-  The same units give the same records, whatever `workers` is and however often the work was interrupted.
+  The same units give the same records, whatever `workers` and `beam` are and however often the work was interrupted.
 
   Args:
     units: what to decode; their names and the keys of their clips are unique.
@@ -71,6 +72,7 @@ def prepare(
     keep_captions: held-out clips keep the captions that training has too, as the queries of a public benchmark must.
     check_disk: estimate the room that is needed, and stop where the disk has less.
     workers: processes that decode; 0 decodes in this process.
+    beam: options of an Apache Beam pipeline that decodes instead, "" is its local runner.
     progress: whether to draw progress bars on stderr.
 
   Raises:
@@ -92,7 +94,10 @@ def prepare(
     cache.sweep()
     if check_disk:
       space.check([unit for unit in units if unit.name in identities], cache, identities, output, progress)
-    crashed = _decode_missing(units, identities, cache, workers, progress)
+    each = functools.partial(pool.each, workers=workers)
+    if beam is not None:
+      each = functools.partial(beam_lib.each, options=beam, folder=work / "beam")
+    crashed = _decode_missing(units, identities, cache, each, progress)
     usable = sorted({identity for name, identity in identities.items() if name not in crashed})
     found = Found(cache, usable, labels, keep_captions)
     found.rejected += [*rejected, *crashed.values()]
@@ -236,14 +241,14 @@ def _identify(units, workers, progress) -> tuple[dict[str, str], list[Problem]]:
   return identities, unread
 
 
-def _decode_missing(units, identities, cache, workers, progress) -> dict[str, Problem]:
+def _decode_missing(units, identities, cache, each, progress) -> dict[str, Problem]:
   """Decodes into the cache what is not there; returns the units, by name, that could not be decoded at all."""
   tasks = [(unit, identities[unit.name]) for unit in units if unit.name in identities]
   missing = [(unit, identity) for unit, identity in tasks if not cache.has(identity)]
   crashed = {}
   if not missing:
     return crashed
-  done = pool.each(functools.partial(_decode, cache), missing, workers=workers)
+  done = each(functools.partial(_decode, cache), missing)
   with contextlib.closing(done):
     bar = _bar(done, len(tasks), "decoding", progress, initial=len(tasks) - len(missing))
     for (unit, _), result in bar:
