@@ -151,7 +151,7 @@ def _find(kind: str, source: str, output: str, options: dict):
     if not os.path.isdir(directory := os.path.expanduser(_MANUAL_DIR.value or "")):
       raise errors.UserError(f"{source} needs --manual_dir=FOLDER, with its annotation files and its media in it.")
     reading = datasets.find(name, directory, options, remembered, skip=output)
-    return reading.units, {"problems": reading.problems, "labels": reading.labels, "keep_captions": True}
+    return reading.units, {"problems": reading.problems, "labels": reading.labels, "official_splits": True}
   if kind == "manifest":
     from vatt_jax.preparation import manifest
 

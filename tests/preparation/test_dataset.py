@@ -268,16 +268,17 @@ def labels_of(records, tmp_path):
   return {record["label"] for record in records(tmp_path / "out")["train"]}
 
 
-def test_without_labels_the_reader_says_so(tmp_path, log):
+def test_without_labels_there_are_no_lists(tmp_path, log):
   prepare(many(log, 3), tmp_path / "out")
-  with pytest.raises(UserError, match="has no labels"):
-    reader.labels(str(tmp_path / "out"))
+  assert reader.labels(str(tmp_path / "out")) == reader.answers(str(tmp_path / "out")) == []
 
 
 def test_a_benchmark_keeps_the_captions_that_training_has_too(tmp_path, log):
   units = [Counted(f"film {i}", str(log), text="the same") for i in range(20)]
   assert prepare(units, tmp_path / "a").preparation["contents"]["test"]["captions"] == 0
-  kept = dataset.prepare(units, tmp_path / "b", source="x", options={}, keep_captions=True, progress=False).preparation
+  kept = dataset.prepare(
+    units, tmp_path / "b", source="x", options={}, official_splits=True, progress=False
+  ).preparation
   assert kept["contents"]["test"]["captions"] == kept["splits"]["test"] > 0
 
 

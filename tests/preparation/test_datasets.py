@@ -99,7 +99,7 @@ def prepare(tmp_path, records):
       options={},
       problems=reading.problems,
       labels=reading.labels,
-      keep_captions=True,
+      official_splits=True,
       progress=False,
     )
     by_source = {}
@@ -226,7 +226,7 @@ def test_kinetics(put, prepare, name):
   put(
     "annotations/train.csv",
     "label,youtube_id,time_start,time_end,split,is_cc\n"
-    '"air drumming",-abc,10,20,train,0\nzumba,_d-f,0,1,train,0\nzumba,lost,0,10,train,1\n',
+    '"air drumming",-abc,10,20,train,0\nzumba,_d-f,0,1,train,0\nabseiling,lost,0,10,train,1\n',
   )
   put("annotations/val.csv", "label,youtube_id,time_start,time_end,split\nzumba,v1,3,13,validate\n")
   put("annotations/test.csv", "youtube_id,time_start,time_end,split\nt1,3,13,test\n")
@@ -240,7 +240,7 @@ def test_kinetics(put, prepare, name):
   assert found.clip("val/v1_000003_000013.mp4") == ("validation", 0.0, [], "zumba")
   assert found.clip("test/t1_000003_000013.mp4") == ("test", 0.0, [], "")
   assert found.missing == ["lost"]
-  assert found.labels == ["air drumming", "zumba"]
+  assert found.labels == ["abseiling", "air drumming", "zumba"]
 
 
 def test_moments_in_time(put, prepare):

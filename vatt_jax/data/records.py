@@ -75,29 +75,22 @@ def splits(directory: str) -> dict[str, int]:
 
 
 def labels(directory: str) -> list[str]:
-  """The class names of a data set; the place of a name is its id. A record's `label` joins several names by "|".
+  """Names of the classes, in the order of their numbers: `labels.txt`, else the sorted names of the training split.
 
-  Raises:
-    UserError: its clips have no labels.
+  A record's `label` joins several names by "|".
   """
-  return _lines(directory, "labels.txt", "labels")
+  path = epath.Path(directory) / "labels.txt"
+  if path.exists():
+    return path.read_text().splitlines()
+  names = Records(directory, "train").strings("label")
+  return sorted({part for name in names for part in name.split("|") if part})
 
 
 def answers(directory: str) -> list[str]:
-  """The answers to the questions of the training split, the most frequent first.
-
-  Raises:
-    UserError: its clips have no questions.
-  """
-  return _lines(directory, "answers.txt", "questions with answers")
-
-
-def _lines(directory: str, name: str, what: str) -> list[str]:
+  """The answers to the questions of the training split, the most frequent first; empty where nothing is asked."""
   _info(directory)
-  path = epath.Path(directory) / name
-  if not path.exists():
-    raise UserError(f"the data set at {directory!r} has no {what}: {name} is not there.")
-  return path.read_text().splitlines()
+  path = epath.Path(directory) / "answers.txt"
+  return path.read_text().splitlines() if path.exists() else []
 
 
 def decode(record: bytes) -> dict:

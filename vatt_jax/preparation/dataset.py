@@ -51,7 +51,7 @@ def prepare(
   options: Mapping[str, int | float | str],
   problems: Decoded | None = None,
   labels: Sequence[str] = (),
-  keep_captions: bool = False,
+  official_splits: bool = False,
   check_disk: bool = True,
   workers: int = 0,
   beam: str | None = None,
@@ -69,7 +69,8 @@ def prepare(
       here, the others are only compared with those of an earlier run.
     problems: what went wrong while the units were looked for (its clips are ignored).
     labels: the class names in their official order; without, the sorted names of the training split.
-    keep_captions: held-out clips keep the captions that training has too, as the queries of a public benchmark must.
+    official_splits: of a public benchmark: held-out clips keep the captions that training has too, which are its
+      queries, and not every split need exist.
     check_disk: estimate the room that is needed, and stop where the disk has less.
     workers: processes that decode; 0 decodes in this process.
     beam: options of an Apache Beam pipeline that decodes instead, "" is its local runner.
@@ -86,7 +87,7 @@ def prepare(
     _publish(work, output)  # An earlier run may have been killed just here.
     identities, unread = _identify(units, workers, progress)
     rejected = [*problems.rejected, *unread]
-    fingerprint = _fingerprint(identities, rejected, problems.warnings, settings, [*labels], keep_captions)
+    fingerprint = _fingerprint(identities, rejected, problems.warnings, settings, [*labels], official_splits)
     if earlier := _read_json(output / "preparation.json"):
       if earlier["fingerprint"] == fingerprint and (output / "clips").exists():
         return Outcome(earlier, unchanged=True)
@@ -99,9 +100,11 @@ def prepare(
       each = functools.partial(beam_lib.each, options=beam, folder=work / "beam")
     crashed = _decode_missing(units, identities, cache, each, progress)
     usable = sorted({identity for name, identity in identities.items() if name not in crashed})
-    found = Found(cache, usable, labels, keep_captions)
+    found = Found(cache, usable, labels, official_splits)
     found.rejected += [*rejected, *crashed.values()]
-    found.warnings += [*problems.warnings, *found.missing_splits(), *found.strange_labels(labels)]
+    found.warnings += [*problems.warnings, *found.strange_labels(labels)]
+    if not official_splits:
+      found.warnings += found.missing_splits()
     if not found.accepted:
       if not earlier:
         (work / "options.json").unlink(missing_ok=True)  # Nothing here yet that other options could spoil.
@@ -126,7 +129,7 @@ class Found:
     rejected, warnings: problems.
   """
 
-  def __init__(self, cache: Cache, identities: Sequence[str], labels: Sequence[str], keep_captions: bool):
+  def __init__(self, cache: Cache, identities: Sequence[str], labels: Sequence[str], official_splits: bool):
     self._cache, self._identities = cache, identities
     self.rejected: list[Problem] = []
     self.warnings: list[Problem] = []
@@ -150,7 +153,7 @@ class Found:
     self._classes = classes
     self.labels = list(labels or sorted(trained or classes)) if classes else []
     self.answers = sorted(answers, key=lambda answer: (-answers[answer], answer))
-    self._normal_captions = set() if keep_captions else {splits_lib.normal(caption) for caption in self.captions}
+    self._normal_captions = set() if official_splits else {splits_lib.normal(caption) for caption in self.captions}
     self.counts = {split: summary.Count() for split in SPLITS}
     for decoded in self._headers():
       for clip in decoded.clips:
@@ -315,12 +318,12 @@ def _publish(work: epath.Path, output: epath.Path) -> None:
   _remove(old)
 
 
-def _fingerprint(identities, rejected, warnings, settings, labels, keep_captions) -> str:
+def _fingerprint(identities, rejected, warnings, settings, labels, official_splits) -> str:
   everything = [
     sorted(identities.items()),
     sorted(dataclasses.astuple(problem) for problem in (*rejected, *warnings)),
     sorted(settings.items()),
-    [labels, keep_captions],
+    [labels, official_splits],
   ]
   return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
 

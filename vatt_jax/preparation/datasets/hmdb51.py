@@ -18,9 +18,15 @@ def _examples(folder: Folder, variant: str) -> Iterator[Example]:
         yield Example(names=(f"{label}/{name}",), request=dataclasses.replace(WHOLE, label=label, split=split))
 
 
+def _labels(folder: Folder) -> list[str]:
+  ending = "_test_split1.txt"
+  return sorted(path.name[: -len(ending)] for path in folder.annotations(f"*{ending}"))
+
+
 DATASET = PublicDataset(
   examples=_examples,
   layout="<class>_test_split1.txt (to 3) for each class and videos called <class>/<name>.avi",
   licence="annotations: CC BY 4.0; media: their owners'",
   variants=("split1", "split2", "split3"),
+  labels=_labels,
 )

@@ -20,9 +20,16 @@ def _examples(folder: Folder, variant: str) -> Iterator[Example]:
       )
 
 
+def _labels(folder: Folder) -> list[str]:
+  """The classes of the training split, sorted: also those whose media are missing, so that ids do not depend on them."""
+  rows = (row for path in folder.annotations("*.csv", columns=COLUMNS) for row in table(path))
+  return sorted({row["label"] for row in rows if row.get("label") and ALIASES.get(row["split"].lower()) == "train"})
+
+
 DATASET = PublicDataset(
   examples=_examples,
   layout="train.csv, val.csv (or validate.csv), test.csv and videos called <id>_<start>_<end>.mp4, six digits each "
   "(the clip), or <id>.mp4 (the whole video)",
   licence="annotations: CC BY 4.0; media: their owners' (YouTube)",
+  labels=_labels,
 )
