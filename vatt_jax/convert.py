@@ -1,0 +1,111 @@
+"""Converts official weights into a checkpoint of this project. Dimensions are read off the file.
+
+  python -m vatt_jax.convert --from=vatt_tf --checkpoint=tx_fac_mbs/ckpt-500000 --output=weights/mbs
+  python -m vatt_jax.convert --from=t5 --checkpoint=t5-small/model.safetensors --output=weights/t5_small
+
+`vatt_tf` takes VATT's TensorFlow checkpoints: pretrained, modality-specific or modality-agnostic, and fine-tuned on
+video or sound. `t5` takes the encoder of T5 1.0. The output loads with `vatt_jax.load`, `config.init_from` and
+`evaluate --checkpoint`. Every variable is used or listed as dropped; anything unexpected stops the conversion.
+"""
+
+import dataclasses
+import re
+
+from absl import flags
+from etils import epath
+
+from vatt_jax import errors, jobs
+from vatt_jax.conversion import CONVERTERS, Options
+from vatt_jax.training import checkpoints
+
+WORDS = "tokenizer/words.txt"
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise errors.UserError(f"unexpected arguments {' '.join(argv[1:])}; flags begin with --.")
+  given = {name: flags.FLAGS[name].value for name in ("from", "checkpoint", "output")}
+  if missing := [f"--{name}" for name, value in given.items() if not value]:
+    raise errors.UserError(f"{', '.join(missing)} missing: --from=FORMAT --checkpoint=PATH --output=DIR are needed.")
+  if given["from"] not in CONVERTERS:
+    raise errors.UserError(f"--from={given['from']} is not one of {', '.join(CONVERTERS)}.")
+  options = Options(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Options)})
+  convert(*given.values(), options)
+
+
+def convert(source: str, checkpoint: str, output: str, options: Options) -> None:
+  """Converts the official `checkpoint` of the format `source` into the new directory `output`.
+
+  Raises:
+    UserError: when the checkpoint cannot be read or understood, or `output` holds something else.
+  """
+  converter = CONVERTERS[source]
+  variables = converter.open_checkpoint(checkpoint)
+  request = {"from": source, "sha256": variables.digest, **_without_none(dataclasses.asdict(options))}
+  place = epath.Path(output)
+  if place.exists() and (not place.is_dir() or any(place.iterdir())):
+    if _request_of(place) != request:
+      raise errors.UserError(f"--output={output} holds something else already; choose a new directory.")
+    print(f"{output} holds this conversion already; nothing was written.")
+    return
+  result = converter.convert(variables, options)
+  described = jobs.describe(result.variables["params"])
+  manifest = {
+      "step": 0, "config": result.config, "versions": jobs.versions(), "parameters": described,
+      "conversion": {**request, "checkpoint": variables.place, "kind": result.kind, "dropped": list(variables.dropped)},
+  }  # fmt: skip
+  try:
+    checkpoints.save_variables(output, result.variables, manifest, {WORDS: result.words} if result.words else {})
+  except OSError as error:
+    raise errors.UserError(f"--output={output} cannot be written: {error.strerror or error}.") from error
+  print(summary(result, variables.place, output, variables.dropped))
+
+
+def summary(result, checkpoint: str, output: str, dropped: tuple[str, ...]) -> str:
+  """What was converted, and what was left behind; optimizer slots are counted, everything else is named."""
+  model = ", ".join(f"{name} {value}" for name, value in result.config["model"].items())
+  groups: dict[str, int] = {}
+  for name in dropped:
+    group = re.sub(r".*(/\.OPTIMIZER_SLOT/.*)", r"*\1", name)
+    group = re.sub(r"^decoder\.block\..*", "decoder.block.*", group)
+    groups[group] = groups.get(group, 0) + 1
+  return "\n".join([
+      f"{checkpoint}: {result.kind}",
+      f"  {model}",
+      *(f"  dropped {name}" + (f" ({count})" if count > 1 else "") for name, count in sorted(groups.items())),
+      f"written: {output}",
+  ])  # fmt: skip
+
+
+def _without_none(fields: dict) -> dict:
+  return {name: value for name, value in fields.items() if value is not None}
+
+
+def _request_of(place: epath.Path) -> dict | None:
+  """What a finished conversion was asked for, or None."""
+  if not (place / checkpoints.MANIFEST).exists():
+    return None
+  found = checkpoints.manifest(place).get("conversion", {})
+  known = {"from", "sha256", *(field.name for field in dataclasses.fields(Options))}
+  return {name: value for name, value in found.items() if name in known}
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  text = lambda name, what: flags.DEFINE_string(name, None, what, flag_values=values)
+  whole = lambda name, what: flags.DEFINE_integer(name, None, what, lower_bound=1, flag_values=values)
+  text("from", f"Format of the official checkpoint: {', '.join(CONVERTERS)}.")
+  text("checkpoint", "The official checkpoint: ckpt-N, one of its files, model.safetensors, or their directory.")
+  text("output", "A new directory for the converted checkpoint.")
+  text("vocabulary", "The words of the word vectors, one a line, <pad> first; kept as the tokenizer.")
+  whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
+  whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
+  whole("text_length", "Words per caption; default: 16, T5 512.")
+  flags.DEFINE_float(
+    "frames_per_second", None, "Of the video; default: 10, fine-tuned 12.5.", lower_bound=0.1, flag_values=values
+  )
+
+
+if __name__ == "__main__":
+  define_flags(flags.FLAGS)
+  errors.run(main)
