@@ -43,7 +43,7 @@ def open_checkpoint(place: str) -> Variables:
   def guarded(function, *arguments):
     try:
       return function(*arguments)
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except Exception as error:  # What a damaged file raises depends on where the damage is.
       reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
       raise UserError(f"{path} is not a readable TensorFlow checkpoint: {reason}") from error
 

@@ -1,0 +1,250 @@
+"""VATT's TensorFlow checkpoints: what converted weights compute, and what is said when a file is not as expected."""
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from tests.conversion import official, reference
+from tests.conversion.official import PUBLISHED, TINY
+from vatt_jax import jobs, objectives
+from vatt_jax.conversion import Options, Variables, vatt_tf
+from vatt_jax.errors import UserError
+from vatt_jax.models.sizes import size
+from vatt_jax.models.towers import PatchTower
+from vatt_jax.models.transformer import Encoder
+from vatt_jax.training.sharding import path_name
+
+TEXT_LENGTH = 20  # more than 8 and 16 words apart, where relative positions share buckets
+
+
+def media(rows=2, geometry=TINY, length=6):
+  """Frames and samples in [-1, 1], ids with padding; the last sentence is empty."""
+  random = np.random.default_rng(1)
+  T, H, W = (p * n for p, n in zip(geometry.patch, geometry.tables))
+  frames = random.uniform(-1, 1, (rows, T, H, W, 3)).astype(np.float32)
+  samples = random.uniform(-1, 1, (rows, geometry.audio_patch * geometry.audio_table)).astype(np.float32)
+  ids = random.integers(1, geometry.words[0], (rows, length)).astype(np.int32)
+  ids[0, length // 2 :], ids[-1] = 0, 0
+  return frames, samples, ids
+
+
+def batch_of(frames, samples, ids, geometry=TINY):
+  (t, h, w), (B, T, H, W, _) = geometry.patch, frames.shape
+  x = frames.reshape(B, T // t, t, H // h, h, W // w, w, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+  patches = {"video": x.reshape(B, -1, t * h * w * 3), "audio": samples.reshape(B, -1, geometry.audio_patch)}
+  batch = {f"{name}/patches": x for name, x in patches.items()}
+  batch |= {f"{name}/positions": np.broadcast_to(np.arange(x.shape[1]), x.shape[:2]) for name, x in patches.items()}
+  return batch | {"text/ids": ids[:, None], "text/mask": ids[:, None] != 0}
+
+
+def convert(directory, shapes, **options):
+  """Random weights, the conversion of their checkpoint, and the reference's float64 copy."""
+  values = official.random_values(shapes)
+  path = official.write_checkpoint(directory, values)
+  conversion = vatt_tf.convert(vatt_tf.open_checkpoint(path), Options(**options))
+  return conversion, {name: value.astype(np.float64) for name, value in values.items()}
+
+
+def build(conversion, vocabulary_size=TINY.words[0]):
+  config = ml_collections.ConfigDict(conversion.config, convert_dict=True)
+  return objectives.build(config, jobs.input_options(config.data), vocabulary_size)
+
+
+def assert_same(found, expected):
+  assert found.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_allclose(np.asarray(found[name]).reshape(value.shape), value, atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+CASES = {
+  "heads 64 wide": ({}, {}, {"video": 2, "audio": 1}),
+  "heads of another width": (
+    {"video_size": (2, 24, 12, 40), "audio_size": (1, 20, 8, 28)},
+    {"num_heads": 4},
+    {"video": 4, "audio": 4},
+  ),
+}
+
+
+@pytest.mark.parametrize("shapes, options, heads", CASES.values(), ids=CASES)
+def test_modality_specific_computes_what_the_reference_does(tmp_path, shapes, options, heads):
+  conversion, v = convert(tmp_path, official.modality_specific(**shapes), text_length=TEXT_LENGTH, **options)
+  inputs = media(length=TEXT_LENGTH)
+  found = jax.jit(build(conversion).encode)(conversion.variables, batch_of(*inputs))
+  assert_same(found, reference.modality_specific(v, *inputs, heads))
+
+
+def test_modality_agnostic_computes_what_the_reference_does(tmp_path):
+  conversion, v = convert(tmp_path, official.modality_agnostic())
+  inputs = media()
+  found = jax.jit(build(conversion).encode)(conversion.variables, batch_of(*inputs))
+  assert_same(found, reference.modality_agnostic(v, *inputs, 2))
+
+
+LARGER = TINY._replace(tables=(5, 6, 4), audio_table=11)  # 10 frames of 24 pixels, 55 samples
+
+
+@pytest.mark.parametrize("modality", ["video", "audio"])
+@pytest.mark.parametrize("post_width", [0, 18], ids=["specific", "agnostic"])
+def test_classifiers_compute_what_the_reference_does(tmp_path, modality, post_width):
+  shapes = official.classifier(modality, post_width=post_width, geometry=LARGER)
+  conversion, v = convert(tmp_path, shapes)
+  frames, samples, ids = media(geometry=LARGER)
+  config, params = conversion.config, conversion.variables["params"]
+  assert config["objective"] == {"name": "classifier", "modality": modality}
+  s = size(config["model"]["size"])
+  grid = getattr(jobs.input_options(ml_collections.ConfigDict(config["data"], convert_dict=True)), modality).grid
+  tower = PatchTower(Encoder(s.layers, s.feed_forward, s.heads, s.head_width), grid, s.width, post_width=post_width)
+  batch = batch_of(frames, samples, ids, LARGER)
+  patches, positions = batch[f"{modality}/patches"], batch[f"{modality}/positions"]
+  pooled = jax.jit(lambda p: tower.apply({"params": p}, patches, positions, train=False))(params[modality])
+  logits = np.asarray(pooled) @ params["classifier"]["kernel"] + params["classifier"]["bias"]
+  expected = reference.classifier(v, modality, {"video": frames, "audio": samples}[modality], 1)
+  assert_same({f"{modality}/pooled": pooled, "logits": logits}, expected)
+
+
+def virtual(shapes):
+  """A checkpoint of zeros that takes no memory."""
+
+  def read(name):
+    shape = shapes[name]
+    return np.broadcast_to(np.float32(0), shape if len(shape) < 3 else (np.prod(shape[:-1]), shape[-1]))
+
+  return Variables("ckpt", shapes, read, (), "")
+
+
+BASE, MEDIUM, LARGE = (12, 768, 768, 3072), (12, 1024, 1024, 4096), (24, 1024, 1024, 4096)
+SMALL = (6, 512, 8, 64, 2048)
+VIDEO_320, AUDIO = PUBLISHED._replace(tables=(8, 20, 20)), PUBLISHED
+specific = lambda video: official.modality_specific(video, BASE, SMALL, (512, 256), PUBLISHED)
+agnostic = lambda size: official.modality_agnostic(size, 1024, (512, 256), PUBLISHED)
+
+# Variables in all where known, and trainable parameters, as counted on the official models.
+PUBLISHED_MODELS = {
+  "bbs": (specific(BASE), None, 193_877_292, "base"),
+  "mbs": (specific(MEDIUM), 480, 260_905_772, "medium"),
+  "lbs": (specific(LARGE), None, 412_060_460, "large"),
+  "ma_medium": (agnostic(MEDIUM), 244, 162_990_336, "medium"),
+  "vit_base": (official.classifier("video", BASE, 400, 0, VIDEO_320), None, 87_762_832, "base"),
+  "vit_medium_ma": (official.classifier("video", MEDIUM, 400, 1024, VIDEO_320), None, 156_864_912, "medium"),
+  "wat_base": (official.classifier("audio", BASE, 527, 0, AUDIO), None, 86_484_239, "base"),
+  "wat_medium_ma": (official.classifier("audio", MEDIUM, 527, 1024, AUDIO), None, 155_160_079, "medium"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_MODELS)
+def test_published_sizes(name):
+  shapes, variables, parameters, named = PUBLISHED_MODELS[name]
+  assert variables in (None, len(shapes))
+  conversion = vatt_tf.convert(virtual(shapes), Options())
+  assert sum(x.size for x in jax.tree.leaves(conversion.variables["params"])) == parameters
+  model = conversion.config["model"]
+  assert named == model.get("video_size", model.get("size"))
+
+
+@pytest.mark.parametrize("name", ["mbs", "ma_medium"])
+def test_the_tree_is_that_of_our_model(name):
+  """Every path and shape of a fresh model, so that converted weights are a place to train from."""
+  conversion = vatt_tf.convert(virtual(PUBLISHED_MODELS[name][0]), Options())
+  patches = lambda n, values: np.zeros([1, n, values], np.uint8)
+  places = lambda n: np.zeros([1, n], np.int32)
+  batch = {
+      "video/patches": patches(3, 3072), "video/positions": places(3), "audio/patches": patches(3, 128),
+      "audio/positions": places(3), "text/ids": np.zeros([1, 1, 16], np.int32), "text/mask": np.ones([1, 1, 16], bool),
+  }  # fmt: skip
+  objective = build(conversion, PUBLISHED.words[0])
+  fresh = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch))
+  shapes = lambda tree: {path_name(path): x.shape for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+  assert shapes(conversion.variables) == shapes(fresh)
+
+
+def test_what_is_left_behind_is_named(tmp_path):
+  path = official.write_checkpoint(tmp_path, official.random_values(official.classifier("audio")), slots=("momentum",))
+  dropped = vatt_tf.open_checkpoint(path).dropped
+  assert {"save_counter", "optimizer/iter", "optimizer/decay", "_CHECKPOINTABLE_OBJECT_GRAPH"} <= set(dropped)
+  assert f"{reference.CLASSIFIER}/kernel/.OPTIMIZER_SLOT/optimizer/momentum" in dropped
+  assert len(dropped) == 4 + len(official.classifier("audio"))
+
+
+def test_input_is_read_off_the_tables():
+  data = vatt_tf.convert(virtual(PUBLISHED_MODELS["vit_base"][0]), Options()).config["data"]["video"]
+  assert (data["frames"], data["size"], data["patch"], data["frames_per_second"]) == (32, 320, [4, 16, 16], 12.5)
+  data = vatt_tf.convert(virtual(PUBLISHED_MODELS["wat_base"][0]), Options(sample_rate_hz=16_000)).config["data"][
+    "audio"
+  ]
+  assert (data["samples"], data["patch"], data["sample_rate_hz"]) == (153_600, 128, 16_000)
+  data = vatt_tf.convert(virtual(official.modality_agnostic()), Options()).config["data"]
+  assert data["text"]["length"] == TINY.text_table
+  assert (data["video"]["frames_per_second"], data["audio"]["sample_rate_hz"]) == (10.0, 48_000)
+
+
+def changed(shapes, **changes):
+  """The shapes with some replaced; None removes."""
+  return {name: shape for name, shape in (shapes | changes).items() if shape is not None}
+
+
+MS, MA, VIT = official.modality_specific(), official.modality_agnostic(), official.classifier("video")
+FEED_FORWARD = f"{reference.FINETUNED}/tx/layers/1/feed_forward/mlp/wo/kernel"
+TABLE = f"{reference.FINETUNED}/pos_embedding_lookup/horizontal_position_embeddings/embeddings"
+PROBLEMS = {
+  "unknown": (changed(VIT, **{"model/extra/kernel": (3, 4)}), {}, r"unknown model/extra/kernel \(3, 4\)"),
+  "missing": (changed(VIT, **{FEED_FORWARD: None}), {}, f"missing {FEED_FORWARD}"),
+  "missing dimension": (changed(VIT, **{TABLE: None}), {}, f"lacks {TABLE}"),
+  "shape": (changed(VIT, **{FEED_FORWARD: (41, 24)}), {}, rf"{FEED_FORWARD} \(41, 24\) does not make .*\(40, 24\)"),
+  "axes": (changed(VIT, **{TABLE: (2, 2, 24)}), {}, rf"{TABLE} .* 2 axes were expected"),
+  "not square": (changed(VIT, **{TABLE: (3, 24)}), {}, "12 x 18 pixels; only square"),
+  "not VATT": ({"dense/kernel": (3, 4)}, {}, "is no checkpoint of VATT"),
+  "head width": (official.classifier("audio", size=(1, 24, 24, 40)), {}, "24 wide.*give --num_heads"),
+  "head number": (VIT, {"num_heads": 5}, "64 wide, which 5 heads do not divide"),
+  "no words": (VIT, {"vocabulary": "words.txt"}, "--vocabulary says nothing about a classifier of video"),
+  "length known": (MA, {"text_length": 8}, "--text_length says nothing about a checkpoint with a table"),
+  "no file": (MS, {"vocabulary": "/nowhere.txt"}, "nowhere.txt is not a file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shapes, options, sentence", PROBLEMS.values(), ids=PROBLEMS)
+def test_what_is_not_as_expected_is_told(shapes, options, sentence):
+  with pytest.raises(UserError, match=sentence):
+    vatt_tf.convert(virtual(shapes), Options(**options))
+
+
+def test_the_vocabulary_belongs_to_the_word_vectors(tmp_path):
+  path = tmp_path / "words.txt"
+  words = ["<pad>", "<unk>", *(f"word{i}" for i in range(11))]
+  options = Options(vocabulary=str(path))
+  path.write_text("\n".join(words) + "\n")
+  assert vatt_tf.convert(virtual(MS), options).words == path.read_bytes()
+  path.write_text("\n".join(words[:-1]))
+  with pytest.raises(UserError, match="has 12 words, but there are 13 word vectors"):
+    vatt_tf.convert(virtual(MS), options)
+  path.write_text("\n".join(reversed(words)))
+  with pytest.raises(UserError, match="must begin with <pad>"):
+    vatt_tf.convert(virtual(MS), options)
+
+
+def test_a_checkpoint_is_found_by_any_of_its_names(tmp_path):
+  path = official.write_checkpoint(tmp_path, official.random_values(official.classifier("audio")))
+  for place in (path, f"{path}.index", f"{path}.data-00000-of-00001", str(tmp_path)):
+    assert vatt_tf.open_checkpoint(place).place == path
+  (tmp_path / "checkpoint").unlink()  # Published folders may lack it.
+  assert vatt_tf.open_checkpoint(str(tmp_path)).place == path
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path):
+  with pytest.raises(UserError, match="holds no TensorFlow checkpoint"):
+    vatt_tf.open_checkpoint(str(tmp_path))
+  with pytest.raises(UserError, match=r"there is no TensorFlow checkpoint at .*ckpt-9"):
+    vatt_tf.open_checkpoint(str(tmp_path / "ckpt-9"))
+  path = official.write_checkpoint(tmp_path, official.random_values(official.classifier("audio")))
+  data = tmp_path / "ckpt-1.data-00000-of-00001"
+  data.write_bytes(data.read_bytes()[:1000])
+  with pytest.raises(UserError, match="not a readable TensorFlow checkpoint"):
+    vatt_tf.convert(vatt_tf.open_checkpoint(path), Options())
+  data.unlink()
+  with pytest.raises(UserError, match="data-.* is missing"):
+    vatt_tf.open_checkpoint(path)
+  data.touch()
+  (tmp_path / "ckpt-1.index").write_bytes(b"nonsense")
+  with pytest.raises(UserError, match="not a readable TensorFlow checkpoint"):
+    vatt_tf.open_checkpoint(path)
