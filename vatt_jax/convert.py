@@ -8,14 +8,16 @@ video or sound. `t5` takes the encoder of T5 1.0. The output loads with `vatt_ja
 `evaluate --checkpoint`. Every variable is used or listed as dropped; anything unexpected stops the conversion.
 """
 
+import collections
 import dataclasses
 import re
 
 from absl import flags
 from etils import epath
+import jax
 
 from vatt_jax import errors, jobs
-from vatt_jax.conversion import CONVERTERS, Options
+from vatt_jax.conversion import CONVERTERS, Conversion, Options
 from vatt_jax.training import checkpoints
 
 WORDS = "tokenizer/words.txt"
@@ -61,20 +63,17 @@ def convert(source: str, checkpoint: str, output: str, options: Options) -> None
   print(summary(result, variables.place, output, variables.dropped))
 
 
-def summary(result, checkpoint: str, output: str, dropped: tuple[str, ...]) -> str:
+def summary(result: Conversion, checkpoint: str, output: str, dropped: tuple[str, ...]) -> str:
   """What was converted, and what was left behind; optimizer slots are counted, everything else is named."""
-  model = ", ".join(f"{name} {value}" for name, value in result.config["model"].items())
-  groups: dict[str, int] = {}
-  for name in dropped:
-    group = re.sub(r".*(/\.OPTIMIZER_SLOT/.*)", r"*\1", name)
-    group = re.sub(r"^decoder\.block\..*", "decoder.block.*", group)
-    groups[group] = groups.get(group, 0) + 1
-  return "\n".join([
-      f"{checkpoint}: {result.kind}",
-      f"  {model}",
-      *(f"  dropped {name}" + (f" ({count})" if count > 1 else "") for name, count in sorted(groups.items())),
-      f"written: {output}",
-  ])  # fmt: skip
+  model, lines = result.config["model"], []
+  for part, tree in result.variables["params"].items():
+    size = model.get(f"{part}_size", model.get("size", "")) if "encoder" in tree else ""
+    count = sum(leaf.size for leaf in jax.tree.leaves(tree))
+    lines.append(f"  {part} {count:,} parameters" + (f", size {size}" if size else ""))
+  slots = lambda name: re.sub(r".*(/\.OPTIMIZER_SLOT/.*)", r"*\1", name)
+  groups = collections.Counter(re.sub(r"^decoder\.block\..*", "decoder.block.*", slots(name)) for name in dropped)
+  lines += [f"  dropped {name}" + (f" ({count})" if count > 1 else "") for name, count in sorted(groups.items())]
+  return "\n".join([f"{checkpoint}: {result.kind}", *lines, f"written: {output}"])
 
 
 def _without_none(fields: dict) -> dict:
@@ -100,7 +99,7 @@ def define_flags(values: flags.FlagValues) -> None:
   text("vocabulary", "The words of the word vectors, one a line, <pad> first; kept as the tokenizer.")
   whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
   whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
-  whole("text_length", "Words per caption; default: 16, T5 512.")
+  whole("text_length", "Words per caption, where there is no table of positions that tells; default: 16.")
   flags.DEFINE_float(
     "frames_per_second", None, "Of the video; default: 10, fine-tuned 12.5.", lower_bound=0.1, flag_values=values
   )

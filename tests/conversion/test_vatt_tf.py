@@ -187,11 +187,13 @@ def changed(shapes, **changes):
 MS, MA, VIT = official.modality_specific(), official.modality_agnostic(), official.classifier("video")
 FEED_FORWARD = f"{reference.FINETUNED}/tx/layers/1/feed_forward/mlp/wo/kernel"
 TABLE = f"{reference.FINETUNED}/pos_embedding_lookup/horizontal_position_embeddings/embeddings"
+KERNEL = f"{reference.FINETUNED}/voxel_to_patch/kernel"
 PROBLEMS = {
   "unknown": (changed(VIT, **{"model/extra/kernel": (3, 4)}), {}, r"unknown model/extra/kernel \(3, 4\)"),
   "missing": (changed(VIT, **{FEED_FORWARD: None}), {}, f"missing {FEED_FORWARD}"),
   "missing dimension": (changed(VIT, **{TABLE: None}), {}, f"lacks {TABLE}"),
   "shape": (changed(VIT, **{FEED_FORWARD: (41, 24)}), {}, rf"{FEED_FORWARD} \(41, 24\) does not make .*\(40, 24\)"),
+  "grey pictures": (changed(VIT, **{KERNEL: (2, 4, 6, 1, 24)}), {}, r"\(2, 4, 6, 1, 24\) does not make .*\(144, 24\)"),
   "axes": (changed(VIT, **{TABLE: (2, 2, 24)}), {}, rf"{TABLE} .* 2 axes were expected"),
   "not square": (changed(VIT, **{TABLE: (3, 24)}), {}, "12 x 18 pixels; only square"),
   "not VATT": ({"dense/kernel": (3, 4)}, {}, "is no checkpoint of VATT"),

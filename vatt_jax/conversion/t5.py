@@ -71,7 +71,7 @@ def convert(variables: Variables, options: Options) -> Conversion:
       text_size=name_of(size), word_width=width, trainable_words=True, word_projection=False, text_form="t5",
       text_aggregation="mean",
   )  # fmt: skip
-  data = settings.data(text={"length": options.text_length or 512, "lower_case": False})
+  data = settings.data(text={"length": options.text_length or 16, "lower_case": False})
   config = settings.run(settings.vatt_objective(), model, data)
   return Conversion("the encoder of T5", variables.collect(names), config)
 

@@ -186,8 +186,8 @@ def _shared_places(modality: str) -> _Places:
 def _patch_tower(variables, modality, places, width, post_width=0) -> tuple[Names, dict]:
   """Names of a video or audio tower without its encoder, and what they tell about the input."""
   video = modality == "video"
-  kernel = variables.shape(f"{places.projection}/kernel", 5 if video else 3)
-  patch, values = kernel[:-2], math.prod(kernel[:-1])
+  patch = variables.shape(f"{places.projection}/kernel", 5 if video else 3)[:-2]
+  values = math.prod(patch) * (3 if video else 1)
   names, grid = _positions(variables, modality, places, AXES if video else AXES[:1], width)
   names |= linear(f"params/{modality}/patch_projection", places.projection, values, width)
   names |= _around(modality, places, width, width, post_width)
@@ -250,6 +250,7 @@ def _text_tower(variables) -> tuple[Names, Size, tuple[int, ...]]:
   width, inner = variables.shape(f"{encoder}/layers/0/self_attention/attention/q/kernel", 2)
   feed_forward = variables.shape(f"{encoder}/layers/0/feed_forward/mlp/wi/kernel", 2)[1]
   size = Size(variables.count(f"{encoder}/layers"), width, feed_forward, heads, inner // heads)
+  inner = size.heads * size.head_width
   names = {
       "frozen/text/words/embedding": (f"{base}/embedding/embeddings", words),
       f"{ours}/aggregation": (f"{base}/agg_embedding", words[1:]),
