@@ -18,9 +18,8 @@ import jax
 
 from vatt_jax import errors, jobs
 from vatt_jax.conversion import CONVERTERS, Conversion, Options
+from vatt_jax.data import text
 from vatt_jax.training import checkpoints
-
-WORDS = "tokenizer/words.txt"
 
 
 def main(argv) -> None:
@@ -57,7 +56,8 @@ def convert(source: str, checkpoint: str, output: str, options: Options) -> None
       "conversion": {**request, "checkpoint": variables.place, "kind": result.kind, "dropped": list(variables.dropped)},
   }  # fmt: skip
   try:
-    checkpoints.save_variables(output, result.variables, manifest, {WORDS: result.words} if result.words else {})
+    kept = {f"{text.FOLDER}/{tokenizer.file}": tokenizer.content} if (tokenizer := result.tokenizer) else {}
+    checkpoints.save_variables(output, result.variables, manifest, kept)
   except OSError as error:
     raise errors.UserError(f"--output={output} cannot be written: {error.strerror or error}.") from error
   print(summary(result, variables.place, output, variables.dropped))
@@ -91,12 +91,12 @@ def _request_of(place: epath.Path) -> dict | None:
 
 def define_flags(values: flags.FlagValues) -> None:
   """Only for the program itself: flags of several programs may have the same name."""
-  text = lambda name, what: flags.DEFINE_string(name, None, what, flag_values=values)
+  string = lambda name, what: flags.DEFINE_string(name, None, what, flag_values=values)
   whole = lambda name, what: flags.DEFINE_integer(name, None, what, lower_bound=1, flag_values=values)
-  text("from", f"Format of the official checkpoint: {', '.join(CONVERTERS)}.")
-  text("checkpoint", "The official checkpoint: ckpt-N, one of its files, model.safetensors, or their directory.")
-  text("output", "A new directory for the converted checkpoint.")
-  text("vocabulary", "The words of the word vectors, one a line, <pad> first; kept as the tokenizer.")
+  string("from", f"Format of the official checkpoint: {', '.join(CONVERTERS)}.")
+  string("checkpoint", "The official checkpoint: ckpt-N, one of its files, model.safetensors, or their directory.")
+  string("output", "A new directory for the converted checkpoint.")
+  string("vocabulary", "The words of the word vectors, one a line, <pad> first; kept as the tokenizer.")
   whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
   whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
   whole("text_length", "Words per caption, where there is no table of positions that tells; default: 16.")

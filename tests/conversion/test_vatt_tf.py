@@ -7,12 +7,10 @@ import pytest
 
 from tests.conversion import official, reference
 from tests.conversion.official import PUBLISHED, TINY
-from vatt_jax import jobs, objectives
+import vatt_jax
+from vatt_jax import convert, jobs, objectives
 from vatt_jax.conversion import Options, Variables, vatt_tf
 from vatt_jax.errors import UserError
-from vatt_jax.models.sizes import size
-from vatt_jax.models.towers import PatchTower
-from vatt_jax.models.transformer import Encoder
 from vatt_jax.training.sharding import path_name
 
 TEXT_LENGTH = 20  # more than 8 and 16 words apart, where relative positions share buckets
@@ -29,32 +27,18 @@ def media(rows=2, geometry=TINY, length=6):
   return frames, samples, ids
 
 
-def batch_of(frames, samples, ids, geometry=TINY):
-  (t, h, w), (B, T, H, W, _) = geometry.patch, frames.shape
-  x = frames.reshape(B, T // t, t, H // h, h, W // w, w, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
-  patches = {"video": x.reshape(B, -1, t * h * w * 3), "audio": samples.reshape(B, -1, geometry.audio_patch)}
-  batch = {f"{name}/patches": x for name, x in patches.items()}
-  batch |= {f"{name}/positions": np.broadcast_to(np.arange(x.shape[1]), x.shape[:2]) for name, x in patches.items()}
-  return batch | {"text/ids": ids[:, None], "text/mask": ids[:, None] != 0}
-
-
-def convert(directory, shapes, **options):
-  """Random weights, the conversion of their checkpoint, and the reference's float64 copy."""
+def convert_and_load(directory, shapes, **options):
+  """Random weights through a checkpoint and its conversion: the loaded model, and the reference's float64 copy."""
   values = official.random_values(shapes)
-  path = official.write_checkpoint(directory, values)
-  conversion = vatt_tf.convert(vatt_tf.open_checkpoint(path), Options(**options))
-  return conversion, {name: value.astype(np.float64) for name, value in values.items()}
-
-
-def build(conversion, vocabulary_size=TINY.words[0]):
-  config = ml_collections.ConfigDict(conversion.config, convert_dict=True)
-  return objectives.build(config, jobs.input_options(config.data), vocabulary_size)
+  path = official.write_checkpoint(directory / "official", values)
+  convert.convert("vatt_tf", path, str(directory / "ours"), Options(**options))
+  return vatt_jax.load(str(directory / "ours")), {name: value.astype(np.float64) for name, value in values.items()}
 
 
 def assert_same(found, expected):
   assert found.keys() == expected.keys()
   for name, value in expected.items():
-    np.testing.assert_allclose(np.asarray(found[name]).reshape(value.shape), value, atol=1e-5, rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(found[name], value, atol=1e-5, rtol=1e-5, err_msg=name)
 
 
 CASES = {
@@ -69,17 +53,17 @@ CASES = {
 
 @pytest.mark.parametrize("shapes, options, heads", CASES.values(), ids=CASES)
 def test_modality_specific_computes_what_the_reference_does(tmp_path, shapes, options, heads):
-  conversion, v = convert(tmp_path, official.modality_specific(**shapes), text_length=TEXT_LENGTH, **options)
-  inputs = media(length=TEXT_LENGTH)
-  found = jax.jit(build(conversion).encode)(conversion.variables, batch_of(*inputs))
-  assert_same(found, reference.modality_specific(v, *inputs, heads))
+  model, v = convert_and_load(tmp_path, official.modality_specific(**shapes), text_length=TEXT_LENGTH, **options)
+  frames, samples, ids = media(length=TEXT_LENGTH)
+  expected = reference.modality_specific(v, frames, samples, ids, heads)
+  assert_same(model.encode(video=frames, audio=samples, text=ids), expected)
 
 
 def test_modality_agnostic_computes_what_the_reference_does(tmp_path):
-  conversion, v = convert(tmp_path, official.modality_agnostic())
-  inputs = media()
-  found = jax.jit(build(conversion).encode)(conversion.variables, batch_of(*inputs))
-  assert_same(found, reference.modality_agnostic(v, *inputs, 2))
+  model, v = convert_and_load(tmp_path, official.modality_agnostic())
+  frames, samples, ids = media()
+  expected = reference.modality_agnostic(v, frames, samples, ids, 2)
+  assert_same(model.encode(video=frames, audio=samples, text=ids), expected)
 
 
 LARGER = TINY._replace(tables=(5, 6, 4), audio_table=11)  # 10 frames of 24 pixels, 55 samples
@@ -89,19 +73,9 @@ LARGER = TINY._replace(tables=(5, 6, 4), audio_table=11)  # 10 frames of 24 pixe
 @pytest.mark.parametrize("post_width", [0, 18], ids=["specific", "agnostic"])
 def test_classifiers_compute_what_the_reference_does(tmp_path, modality, post_width):
   shapes = official.classifier(modality, post_width=post_width, geometry=LARGER)
-  conversion, v = convert(tmp_path, shapes)
-  frames, samples, ids = media(geometry=LARGER)
-  config, params = conversion.config, conversion.variables["params"]
-  assert config["objective"] == {"name": "classifier", "modality": modality}
-  s = size(config["model"]["size"])
-  grid = getattr(jobs.input_options(ml_collections.ConfigDict(config["data"], convert_dict=True)), modality).grid
-  tower = PatchTower(Encoder(s.layers, s.feed_forward, s.heads, s.head_width), grid, s.width, post_width=post_width)
-  batch = batch_of(frames, samples, ids, LARGER)
-  patches, positions = batch[f"{modality}/patches"], batch[f"{modality}/positions"]
-  pooled = jax.jit(lambda p: tower.apply({"params": p}, patches, positions, train=False))(params[modality])
-  logits = np.asarray(pooled) @ params["classifier"]["kernel"] + params["classifier"]["bias"]
-  expected = reference.classifier(v, modality, {"video": frames, "audio": samples}[modality], 1)
-  assert_same({f"{modality}/pooled": pooled, "logits": logits}, expected)
+  model, v = convert_and_load(tmp_path, shapes)
+  seen = dict(zip(("video", "audio"), media(geometry=LARGER)))[modality]
+  assert_same(model.encode(**{modality: seen}), reference.classifier(v, modality, seen, 1))
 
 
 def virtual(shapes):
@@ -153,7 +127,8 @@ def test_the_tree_is_that_of_our_model(name):
       "video/patches": patches(3, 3072), "video/positions": places(3), "audio/patches": patches(3, 128),
       "audio/positions": places(3), "text/ids": np.zeros([1, 1, 16], np.int32), "text/mask": np.ones([1, 1, 16], bool),
   }  # fmt: skip
-  objective = build(conversion, PUBLISHED.words[0])
+  config = ml_collections.ConfigDict(conversion.config, convert_dict=True)
+  objective = objectives.build(config, jobs.input_options(config.data), 0)
   fresh = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch))
   shapes = lambda tree: {path_name(path): x.shape for path, x in jax.tree_util.tree_leaves_with_path(tree)}
   assert shapes(conversion.variables) == shapes(fresh)
@@ -201,7 +176,7 @@ PROBLEMS = {
   "head number": (VIT, {"num_heads": 5}, "64 wide, which 5 heads do not divide"),
   "no words": (VIT, {"vocabulary": "words.txt"}, "--vocabulary says nothing about a classifier of video"),
   "length known": (MA, {"text_length": 8}, "--text_length says nothing about a checkpoint with a table"),
-  "no file": (MS, {"vocabulary": "/nowhere.txt"}, "nowhere.txt is not a file"),
+  "no file": (MS, {"vocabulary": "/nowhere.txt"}, "no word list at /nowhere.txt"),
 }  # fmt: skip
 
 
@@ -216,12 +191,12 @@ def test_the_vocabulary_belongs_to_the_word_vectors(tmp_path):
   words = ["<pad>", "<unk>", *(f"word{i}" for i in range(11))]
   options = Options(vocabulary=str(path))
   path.write_text("\n".join(words) + "\n")
-  assert vatt_tf.convert(virtual(MS), options).words == path.read_bytes()
+  assert vatt_tf.convert(virtual(MS), options).tokenizer.content == path.read_bytes()
   path.write_text("\n".join(words[:-1]))
   with pytest.raises(UserError, match="has 12 words, but there are 13 word vectors"):
     vatt_tf.convert(virtual(MS), options)
   path.write_text("\n".join(reversed(words)))
-  with pytest.raises(UserError, match="must begin with <pad>"):
+  with pytest.raises(UserError, match="its first line must be <pad>"):
     vatt_tf.convert(virtual(MS), options)
 
 

@@ -7,6 +7,7 @@ import re
 from flax import traverse_util
 import numpy as np
 
+from vatt_jax.data.text import Tokenizer
 from vatt_jax.errors import UserError
 
 # Our path, collection first -> (official name, our shape).
@@ -102,13 +103,13 @@ class Conversion:
     kind: what it was, in words.
     variables: {"params": ..., ...} of host arrays.
     config: of a run with this model, as JSON can hold it.
-    words: the vocabulary file that was given, checked.
+    tokenizer: of the vocabulary that was given.
   """
 
   kind: str
   variables: dict
   config: dict
-  words: bytes | None = None
+  tokenizer: Tokenizer | None = None
 
 
 def linear(ours: str, official: str, inputs: int, outputs: int, bias: bool = True) -> Names:

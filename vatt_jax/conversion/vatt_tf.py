@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from vatt_jax.conversion import settings
 from vatt_jax.conversion.variables import Conversion, Names, Options, Variables, head_count, linear, norm
+from vatt_jax.data.text import Words
 from vatt_jax.errors import UserError
 from vatt_jax.models.sizes import Size, name_of
 
@@ -103,7 +104,8 @@ def _modality_specific(variables, options):
   text, sizes["text"], words = _text_tower(variables)
   fac, spaces = _heads(variables, {modality: size.width for modality, size in sizes.items()})
   model = settings.vatt_model(
-      **{f"{modality}_size": name_of(size) for modality, size in sizes.items()}, word_width=words[1], **spaces,
+      **{f"{modality}_size": name_of(size) for modality, size in sizes.items()}, vocabulary_size=words[0],
+      word_width=words[1], **spaces,
   )  # fmt: skip
   found["text"] = {"length": options.text_length or 16}
   return _pretrained("VATT, modality-specific", variables, options, names | text | fac, model, found, words[0])
@@ -125,8 +127,8 @@ def _modality_agnostic(variables, options):
   names |= table | _around("text", places, words[1], size.width, post_width)
   fac, spaces = _heads(variables, dict.fromkeys(SHORT, post_width))
   model = settings.vatt_model(
-      **dict.fromkeys(("video_size", "audio_size", "text_size"), name_of(size)), agnostic=True, word_width=words[1],
-      post_width=post_width, **spaces,
+      **dict.fromkeys(("video_size", "audio_size", "text_size"), name_of(size)), agnostic=True,
+      vocabulary_size=words[0], word_width=words[1], post_width=post_width, **spaces,
   )  # fmt: skip
   found["text"] = {"length": length[0]}
   return _pretrained("VATT, modality-agnostic", variables, options, names | fac, model, found, words[0])
@@ -147,17 +149,15 @@ def _classifier(variables, options, modality):
   agnostic = f"{FINETUNED}/post_proj/kernel" in variables.shapes
   post_width = variables.shape(f"{FINETUNED}/post_proj/kernel", 2)[1] if agnostic else 0
   names, found = _patch_tower(variables, modality, _own_places(FINETUNED, modality), size.width, post_width)
-  width, classes = variables.shape(f"{CLASSIFIER}/kernel", 2)
+  classes = variables.shape(f"{CLASSIFIER}/kernel", 2)[1]
   names |= _encoder(f"params/{modality}/encoder", f"{FINETUNED}/tx", size)
   names |= linear("params/classifier", CLASSIFIER, post_width or size.width, classes)
-  # Fine-tuning dropped no patches, looked at 12.5 frames per second (VATT, A.2.5) and listened at 24 kHz (A.3).
-  found |= {rate: getattr(options, rate) or {"video": 12.5, "audio": 24_000}[modality], "drop_rate": 0.0}
-  model = {
-      "size": name_of(size), "post_width": post_width, "classes": classes, "dropout": 0.1,
-      "classifier_dropout": {"video": 0.5, "audio": 0.0}[modality],
-  }  # fmt: skip
-  objective = {"name": "classifier", "modality": modality}
-  config = settings.run(objective, model, settings.data(**{modality: found}))
+  # Fine-tuning dropped no patches and added no noise, looked at 12.5 frames per second and listened at 24 kHz.
+  found |= {"video": {rate: 12.5}, "audio": {rate: 24_000, "noise": 0.0}}[modality] | {"drop_rate": 0.0}
+  found[rate] = getattr(options, rate) or found[rate]
+  model = settings.classifier_model(modality, name_of(size), post_width)
+  data = settings.data(**{modality: found, "label": {"classes": classes, "multiple": modality == "audio"}})
+  config = settings.run(settings.classifier_objective(modality), model, data)
   return Conversion(f"VATT, classifier of {modality}", variables.collect(names), config)
 
 
@@ -295,15 +295,11 @@ def _batch_norm(ours: str, official: str, width: int) -> Names:
   }  # fmt: skip
 
 
-def _read_words(place: str, vocabulary_size: int) -> bytes:
-  """The vocabulary file, checked against the word vectors: line n is word n, padding is word 0."""
-  path = epath.Path(place)
-  if not path.is_file():
-    raise UserError(f"--vocabulary={place} is not a file.")
-  content = path.read_bytes()
-  words = content.decode("utf-8", errors="replace").removesuffix("\n").split("\n")
-  if len(words) != vocabulary_size:
-    raise UserError(f"--vocabulary={place} has {len(words):,} words, but there are {vocabulary_size:,} word vectors.")
-  if words[0].strip() != "<pad>" or "<unk>" not in map(str.strip, words):
-    raise UserError(f"--vocabulary={place} must begin with <pad> and hold <unk>; its first word is {words[0]!r}.")
-  return content
+def _read_words(place: str, vocabulary_size: int) -> Words:
+  """The vocabulary, checked against the word vectors: line n is word n."""
+  words = Words(place)
+  if words.vocabulary_size != vocabulary_size:
+    raise UserError(
+      f"--vocabulary={place} has {words.vocabulary_size:,} words, but there are {vocabulary_size:,} word vectors."
+    )
+  return words

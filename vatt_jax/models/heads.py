@@ -29,8 +29,6 @@ class FacHead(nn.Module):
   va_to_vt_form: str = "mlp"
 
   def setup(self):
-    _one_of("head_norms", self.norms, ("video", "all"))
-    _one_of("va_to_vt", self.va_to_vt_form, ("mlp", "linear"))
     self.video_hidden = dense(self.va_width, use_bias=False)
     self.video_hidden_norm = batch_norm()
     self.video_to_va = dense(self.va_width, use_bias=False)
@@ -106,11 +104,6 @@ class JointHead(nn.Module):
         x = nn.BatchNorm(momentum=0.9, epsilon=1e-5, name=f"{modality}_norm")(x, use_running_average=not train)
         out |= {f"{modality}/{name}": x for name in names}
     return out
-
-
-def _one_of(field: str, value: str, known: tuple[str, ...]) -> None:
-  if value not in known:
-    raise ValueError(f"{field} {value!r} is not one of {', '.join(known)}")
 
 
 def batch_norm() -> nn.BatchNorm:
