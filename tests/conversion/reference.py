@@ -7,6 +7,7 @@ specification that runs. `v` is name -> array; names end where a part of the mod
 import math
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 erf = np.vectorize(math.erf, otypes=[float])
 
@@ -85,12 +86,25 @@ def audio_tokens(v, name, samples):
   return samples.reshape(len(samples), -1, len(kernel)) @ kernel + v[f"{name}/bias"]
 
 
-def positions(v, name):
-  """(N, D): the normalised sum of the tables."""
+def resized(table, length):
+  """(N, D) -> (length, D): the natural cubic spline through i / N, read at j / length, a straight line beyond the end."""
+  knots = np.arange(len(table)) / len(table)
+  places = np.arange(length) / length
+  spline = CubicSpline(knots, table, bc_type="natural")
+  beyond = np.maximum(places - knots[-1], 0)[:, None]
+  return spline(np.minimum(places, knots[-1])) + beyond * spline(knots[-1], 1)
+
+
+def positions(v, name, grid=None):
+  """(N, D): the normalised sum of the tables, resized to a grid of another size."""
   table = lambda axis: v[f"{name}/{axis}_position_embeddings/embeddings"]
-  total = table("temporal")
-  if f"{name}/vertical_position_embeddings/embeddings" in v:
-    total = total[:, None, None] + table("vertical")[None, :, None] + table("horizontal")[None, None]
+  axes = ("temporal", "vertical", "horizontal")
+  tables = [table(axis) for axis in axes if f"{name}/{axis}_position_embeddings/embeddings" in v]
+  if grid:
+    tables = [resized(table, length) for table, length in zip(tables, grid)]
+  total = tables[0]
+  if len(tables) > 1:
+    total = total[:, None, None] + tables[1][None, :, None] + tables[2][None, None]
   return layer_norm(v, f"{name}/layernorm", total.reshape(-1, total.shape[-1]))
 
 
@@ -98,11 +112,11 @@ def prepend(token, x):
   return np.concatenate([np.broadcast_to(token, (len(x), 1, x.shape[-1])), x], 1)
 
 
-def tower(v, name, x, heads):
+def tower(v, name, x, heads, grid=None):
   """A tower of its own: tokens (B, N, D) -> pooled (B, D), or (B, post) with projections around the encoder."""
   if f"{name}/pre_proj/kernel" in v:
     x = gelu(dense(v, f"{name}/pre_proj", x))
-  x = prepend(v[f"{name}/agg_embedding"], x + positions(v, f"{name}/pos_embedding_lookup"))
+  x = prepend(v[f"{name}/agg_embedding"], x + positions(v, f"{name}/pos_embedding_lookup", grid))
   x = encoder(v, f"{name}/tx", x, np.ones(x.shape[:2], bool), heads)[:, 0]
   return gelu(dense(v, f"{name}/post_proj", x)) if f"{name}/post_proj/kernel" in v else x
 
@@ -186,10 +200,10 @@ def modality_agnostic(v, frames, samples, ids, num_heads):
   return {f"{modality}/pooled": x for modality, x in pooled.items()} | heads(v, pooled)
 
 
-def classifier(v, modality, media, num_heads):
-  """Pooled features and logits of a fine-tuned model; `media` are frames or samples."""
+def classifier(v, modality, media, num_heads, grid=None):
+  """Pooled features and logits of a fine-tuned model; `media` are frames or samples, `grid` is given for other sizes."""
   tokens, name = {"video": (video_tokens, "voxel_to_patch"), "audio": (audio_tokens, "wave_to_patch")}[modality]
-  pooled = tower(v, FINETUNED, tokens(v, f"{FINETUNED}/{name}", media), num_heads)
+  pooled = tower(v, FINETUNED, tokens(v, f"{FINETUNED}/{name}", media), num_heads, grid)
   return {f"{modality}/pooled": pooled, "logits": dense(v, CLASSIFIER, pooled)}
 
 

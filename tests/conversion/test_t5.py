@@ -1,16 +1,17 @@
 """T5's encoder: what converted weights compute, and what is said when a file is not as expected."""
 
 import jax
-import ml_collections
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from tests.conversion import official, reference
-from vatt_jax import jobs, objectives
+import vatt_jax
+from vatt_jax import convert
 from vatt_jax.conversion import Options, t5
 from vatt_jax.errors import UserError
+from vatt_jax.models.text import T5Encoder
 
 LENGTH = 24  # distances beyond the single buckets
 
@@ -24,29 +25,32 @@ def save(path, values, **more):
   return str(path)
 
 
-def encode(conversion, ids):
-  """Tokens (B, L, D) and their mean over words (B, D)."""
-  config = ml_collections.ConfigDict(conversion.config, convert_dict=True)
-  model = objectives.build(config, jobs.input_options(config.data), 13).model
-
-  def apply(model, ids, mask):
-    tokens = model.text.tokens(ids, mask, train=False)
-    return tokens, model.text.pooled(tokens, mask)
-
-  return jax.jit(lambda v: model.apply(v, ids, ids != 0, method=apply))(conversion.variables)
-
-
 def test_it_computes_what_the_reference_does(tmp_path):
+  values = official.random_values(official.t5())
+  convert.convert("t5", save(tmp_path / "model.safetensors", values), str(tmp_path / "ours"), Options())
+  model = vatt_jax.load(str(tmp_path / "ours"))
+  ids = np.random.default_rng(1).integers(1, 13, (2, LENGTH)).astype(np.int32)
+  ids[1, 9:] = 0
+  expected = reference.t5({name: value.astype(np.float64) for name, value in values.items()}, ids)
+  found = model.encode(text=ids)
+  assert found.keys() == {"text/pooled"}
+  np.testing.assert_allclose(found["text/pooled"], [expected[0].mean(0), expected[1, :9].mean(0)], atol=1e-5)
+  assert model.config.model.text_size == "2x16x20x3x4"
+  with pytest.raises(UserError, match="no encoder for video"):
+    model.encode(video=np.zeros([1, 4, 32, 32, 3], np.uint8))
+
+
+def test_tokens_too(tmp_path):
+  """Word by word, before the mean over words."""
   values = official.random_values(official.t5())
   conversion = t5.convert(t5.open_checkpoint(save(tmp_path / "model.safetensors", values)), Options())
   ids = np.random.default_rng(1).integers(1, 13, (2, LENGTH)).astype(np.int32)
-  ids[1, 9:] = 0
-  tokens, pooled = encode(conversion, ids)
+  encoder = T5Encoder(2, 20, 3, 4, exact=True)
+  text = conversion.variables["params"]["text"]
+  words = text["words"]["embedding"][ids]
+  tokens = jax.jit(lambda p: encoder.apply({"params": p}, words, ids != 0, train=False))(text["encoder"])
   expected = reference.t5({name: value.astype(np.float64) for name, value in values.items()}, ids)
   np.testing.assert_allclose(tokens, expected, atol=1e-5)
-  np.testing.assert_allclose(pooled[0], expected[0].mean(0), atol=1e-5)
-  np.testing.assert_allclose(pooled[1], expected[1, :9].mean(0), atol=1e-5)
-  assert conversion.config["model"]["text_size"] == "2x16x20x3x4"
 
 
 def test_a_directory_half_precision_and_untied_names_will_do(tmp_path):

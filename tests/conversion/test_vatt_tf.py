@@ -9,7 +9,7 @@ from tests.conversion import official, reference
 from tests.conversion.official import PUBLISHED, TINY
 import vatt_jax
 from vatt_jax import convert, jobs, objectives
-from vatt_jax.conversion import Options, Variables, vatt_tf
+from vatt_jax.conversion import Options, vatt_tf
 from vatt_jax.errors import UserError
 from vatt_jax.training.sharding import path_name
 
@@ -78,14 +78,12 @@ def test_classifiers_compute_what_the_reference_does(tmp_path, modality, post_wi
   assert_same(model.encode(**{modality: seen}), reference.classifier(v, modality, seen, 1))
 
 
-def virtual(shapes):
-  """A checkpoint of zeros that takes no memory."""
-
-  def read(name):
-    shape = shapes[name]
-    return np.broadcast_to(np.float32(0), shape if len(shape) < 3 else (np.prod(shape[:-1]), shape[-1]))
-
-  return Variables("ckpt", shapes, read, (), "")
+@pytest.mark.parametrize("modality, grid", [("video", (3, 9, 6)), ("audio", (17,))], ids=["video", "audio"])
+def test_clips_of_another_size_resize_the_tables(tmp_path, modality, grid):
+  model, v = convert_and_load(tmp_path, official.classifier(modality, geometry=LARGER))
+  other = LARGER._replace(**{"tables": grid} if modality == "video" else {"audio_table": grid[0]})
+  seen = dict(zip(("video", "audio"), media(geometry=other)))[modality]
+  assert_same(model.encode(**{modality: seen}), reference.classifier(v, modality, seen, 1, grid))
 
 
 BASE, MEDIUM, LARGE = (12, 768, 768, 3072), (12, 1024, 1024, 4096), (24, 1024, 1024, 4096)
@@ -111,7 +109,7 @@ PUBLISHED_MODELS = {
 def test_published_sizes(name):
   shapes, variables, parameters, named = PUBLISHED_MODELS[name]
   assert variables in (None, len(shapes))
-  conversion = vatt_tf.convert(virtual(shapes), Options())
+  conversion = vatt_tf.convert(official.virtual(shapes), Options())
   assert sum(x.size for x in jax.tree.leaves(conversion.variables["params"])) == parameters
   model = conversion.config["model"]
   assert named == model.get("video_size", model.get("size"))
@@ -120,7 +118,7 @@ def test_published_sizes(name):
 @pytest.mark.parametrize("name", ["mbs", "ma_medium"])
 def test_the_tree_is_that_of_our_model(name):
   """Every path and shape of a fresh model, so that converted weights are a place to train from."""
-  conversion = vatt_tf.convert(virtual(PUBLISHED_MODELS[name][0]), Options())
+  conversion = vatt_tf.convert(official.virtual(PUBLISHED_MODELS[name][0]), Options())
   patches = lambda n, values: np.zeros([1, n, values], np.uint8)
   places = lambda n: np.zeros([1, n], np.int32)
   batch = {
@@ -143,13 +141,13 @@ def test_what_is_left_behind_is_named(tmp_path):
 
 
 def test_input_is_read_off_the_tables():
-  data = vatt_tf.convert(virtual(PUBLISHED_MODELS["vit_base"][0]), Options()).config["data"]["video"]
+  data = vatt_tf.convert(official.virtual(PUBLISHED_MODELS["vit_base"][0]), Options()).config["data"]["video"]
   assert (data["frames"], data["size"], data["patch"], data["frames_per_second"]) == (32, 320, [4, 16, 16], 12.5)
-  data = vatt_tf.convert(virtual(PUBLISHED_MODELS["wat_base"][0]), Options(sample_rate_hz=16_000)).config["data"][
-    "audio"
-  ]
+  data = vatt_tf.convert(official.virtual(PUBLISHED_MODELS["wat_base"][0]), Options(sample_rate_hz=16_000)).config[
+    "data"
+  ]["audio"]
   assert (data["samples"], data["patch"], data["sample_rate_hz"]) == (153_600, 128, 16_000)
-  data = vatt_tf.convert(virtual(official.modality_agnostic()), Options()).config["data"]
+  data = vatt_tf.convert(official.virtual(official.modality_agnostic()), Options()).config["data"]
   assert data["text"]["length"] == TINY.text_table
   assert (data["video"]["frames_per_second"], data["audio"]["sample_rate_hz"]) == (10.0, 48_000)
 
@@ -183,7 +181,7 @@ PROBLEMS = {
 @pytest.mark.parametrize("shapes, options, sentence", PROBLEMS.values(), ids=PROBLEMS)
 def test_what_is_not_as_expected_is_told(shapes, options, sentence):
   with pytest.raises(UserError, match=sentence):
-    vatt_tf.convert(virtual(shapes), Options(**options))
+    vatt_tf.convert(official.virtual(shapes), Options(**options))
 
 
 def test_the_vocabulary_belongs_to_the_word_vectors(tmp_path):
@@ -191,13 +189,13 @@ def test_the_vocabulary_belongs_to_the_word_vectors(tmp_path):
   words = ["<pad>", "<unk>", *(f"word{i}" for i in range(11))]
   options = Options(vocabulary=str(path))
   path.write_text("\n".join(words) + "\n")
-  assert vatt_tf.convert(virtual(MS), options).tokenizer.content == path.read_bytes()
+  assert vatt_tf.convert(official.virtual(MS), options).tokenizer.content == path.read_bytes()
   path.write_text("\n".join(words[:-1]))
   with pytest.raises(UserError, match="has 12 words, but there are 13 word vectors"):
-    vatt_tf.convert(virtual(MS), options)
+    vatt_tf.convert(official.virtual(MS), options)
   path.write_text("\n".join(reversed(words)))
   with pytest.raises(UserError, match="its first line must be <pad>"):
-    vatt_tf.convert(virtual(MS), options)
+    vatt_tf.convert(official.virtual(MS), options)
 
 
 def test_a_checkpoint_is_found_by_any_of_its_names(tmp_path):

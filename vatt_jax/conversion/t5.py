@@ -69,9 +69,9 @@ def convert(variables: Variables, options: Options) -> Conversion:
     names |= _layer(f"params/text/encoder/layer_{i}", f"encoder.block.{i}.layer", size)
   model = settings.vatt_model(
       text_size=name_of(size), vocabulary_size=vocabulary_size, word_width=width, trainable_words=True,
-      word_projection=False, text_form="t5", text_aggregation="mean",
+      word_projection=False, text_form="t5", text_aggregation="mean", head="none",
   )  # fmt: skip
-  data = settings.data(video={}, audio={}, text={"length": options.text_length or 16, "lower_case": False})
+  data = settings.data(text={"length": options.text_length or 16, "lower_case": False})
   config = settings.run(settings.vatt_objective(), model, data)
   return Conversion("the encoder of T5", variables.collect(names), config)
 
