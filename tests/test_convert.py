@@ -4,6 +4,8 @@ import json
 
 from absl import flags
 import jax
+import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -86,13 +88,21 @@ def test_fine_tuning_starts_from_it(shapes, tmp_path):
   options = jobs.input_options(config.data)
   objective = objectives.build(config, options, 0)
   spec = pipeline.batch_spec(options, 1)
-  fresh = jax.jit(lambda: init_state(objective, optax.sgd(0.1), jax.random.key(0), spec))()
+  state = jax.eval_shape(lambda: init_state(objective, optax.sgd(0.1), jax.random.key(0), spec))
+  fresh = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
   state, left = jobs.load_parameters(fresh, objective, start)
   assert left == ["params/classifier/bias", "params/classifier/kernel"]
   found = checkpoints.restore_variables(checkpoints.find(start))["params"]
   encoder = found.get("encoder", found["video"].get("encoder"))
   jax.tree.map(np.testing.assert_array_equal, state.params["video"]["encoder"], encoder)
   assert state.params["video"]["positions"]["axis_1"].shape == (6, 24)
+
+
+def test_another_vocabulary_is_refused(converted):
+  """Ids of other words would be read as nonsense."""
+  config = ml_collections.ConfigDict(checkpoints.manifest(converted)["config"], convert_dict=True)
+  with pytest.raises(errors.UserError, match="vectors of 13 words, but the vocabulary at hand has 500"):
+    objectives.build(config, jobs.input_options(config.data), 500)
 
 
 def test_once_is_enough_and_nothing_is_overwritten(source, converted, tmp_path, capsys):

@@ -135,6 +135,9 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
   complete = options.video and options.audio and options.text
   if not complete and config.model.get("head") != "none":  # Encoders on their own need not be all three.
     raise ValueError("config.data needs video, audio and text")
+  known = config.model.get("vocabulary_size", 0)
+  if known and vocabulary_size not in (0, known):
+    raise ValueError(f"it has vectors of {known:,} words, but the vocabulary at hand has {vocabulary_size:,}")
   pairs = dict(config.objective.pairs)
   fields = {
     **config.model.to_dict(),
@@ -142,7 +145,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     "audio_grid": options.audio.grid if options.audio else (),
     "sample_rate_hz": options.audio.sample_rate_hz if options.audio else 0,
     "text_length": options.text.length if options.text else 0,
-    "vocabulary_size": config.model.get("vocabulary_size") or max(vocabulary_size, 2),
+    "vocabulary_size": known or max(vocabulary_size, 2),
     "audio_text": pairs.get("audio_text", 0) > 0,
   }
   _check_names(fields)
