@@ -111,6 +111,10 @@ def test_once_is_enough_and_nothing_is_overwritten(source, converted, tmp_path, 
   assert "holds this conversion already" in capsys.readouterr().out
   with pytest.raises(errors.UserError, match="holds something else"):
     convert.convert("vatt_tf", source, str(converted), Options())
+  words = tmp_path / "words.txt"
+  words.write_text(open(options(source).vocabulary).read().replace("8", "eight"))
+  with pytest.raises(errors.UserError, match="holds something else"):
+    convert.convert("vatt_tf", source, str(converted), Options(vocabulary=str(words)))
   other = official.write_checkpoint(tmp_path, official.random_values(official.modality_specific(), seed=1))
   with pytest.raises(errors.UserError, match="holds something else"):
     convert.convert("vatt_tf", other, str(converted), options(source))

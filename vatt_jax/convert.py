@@ -10,6 +10,7 @@ video or sound. `t5` takes the encoder of T5 1.0. The output loads with `vatt_ja
 
 import collections
 import dataclasses
+import hashlib
 import re
 
 from absl import flags
@@ -42,7 +43,7 @@ def convert(source: str, checkpoint: str, output: str, options: Options) -> None
   """
   converter = CONVERTERS[source]
   variables = converter.open_checkpoint(checkpoint)
-  request = {"from": source, "sha256": variables.digest, **_without_none(dataclasses.asdict(options))}
+  request = _request(source, variables.digest, options)
   place = epath.Path(output)
   if place.exists() and (not place.is_dir() or any(place.iterdir())):
     if _request_of(place) != request:
@@ -76,15 +77,20 @@ def summary(result: Conversion, checkpoint: str, output: str, dropped: tuple[str
   return "\n".join([f"{checkpoint}: {result.kind}", *lines, f"written: {output}"])
 
 
-def _without_none(fields: dict) -> dict:
-  return {name: value for name, value in fields.items() if value is not None}
+def _request(source: str, digest: str, options: Options) -> dict:
+  """What tells one conversion from another."""
+  given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+  if options.vocabulary and (words := epath.Path(options.vocabulary)).is_file():
+    given["vocabulary"] = hashlib.sha256(words.read_bytes()).hexdigest()
+  return {"from": source, "sha256": digest, **given}
 
 
 def _request_of(place: epath.Path) -> dict | None:
   """What a finished conversion was asked for, or None."""
-  if not (place / checkpoints.MANIFEST).exists():
+  try:
+    found = checkpoints.manifest(place).get("conversion", {})
+  except (OSError, ValueError):
     return None
-  found = checkpoints.manifest(place).get("conversion", {})
   known = {"from", "sha256", *(field.name for field in dataclasses.fields(Options))}
   return {name: value for name, value in found.items() if name in known}
 

@@ -204,6 +204,9 @@ def test_a_checkpoint_is_found_by_any_of_its_names(tmp_path):
     assert vatt_tf.open_checkpoint(place).place == path
   (tmp_path / "checkpoint").unlink()  # Published folders may lack it.
   assert vatt_tf.open_checkpoint(str(tmp_path)).place == path
+  (tmp_path / "ckpt-2.index").touch()
+  with pytest.raises(UserError, match=r"holds several checkpoints \(ckpt-1, ckpt-2\); name one"):
+    vatt_tf.open_checkpoint(str(tmp_path))
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path):

@@ -66,8 +66,9 @@ def _locate(place: str) -> str:
   if path.is_dir():
     found = sorted(file.name.removesuffix(".index") for file in path.glob("*.index"))
     # The file `checkpoint` names the newest, by the path that it was written to.
-    if (path / "checkpoint").exists() and (state := tf.train.get_checkpoint_state(str(path))):
-      found = [epath.Path(state.model_checkpoint_path).name]
+    state = tf.train.get_checkpoint_state(str(path)) if (path / "checkpoint").exists() else None
+    if state and (newest := epath.Path(state.model_checkpoint_path).name) in found:
+      found = [newest]
     if len(found) != 1:
       which = f"holds several checkpoints ({', '.join(found)}); name one" if found else "holds no TensorFlow checkpoint"
       raise UserError(f"--checkpoint={place} {which}.")
@@ -93,12 +94,10 @@ def convert(variables: Variables, options: Options) -> Conversion:
 
 
 def _modality_specific(variables, options):
-  options.accept("this checkpoint", *(field.name for field in dataclasses.fields(options)))
-  heads = options.num_heads
   names, sizes, found = {}, {}, {}
   for modality in PROJECTIONS:
     base = f"{PRETRAINED}/{SHORT[modality]}_backbone/_base"
-    sizes[modality] = _encoder_size(variables, f"{base}/tx", heads)
+    sizes[modality] = _encoder_size(variables, f"{base}/tx", options.num_heads)
     tower, found[modality] = _patch_tower(variables, modality, _own_places(base, modality), sizes[modality].width)
     names |= tower | _encoder(f"params/{modality}/encoder", f"{base}/tx", sizes[modality])
   text, sizes["text"], words = _text_tower(variables)
