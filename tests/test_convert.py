@@ -13,6 +13,7 @@ import pytest
 from configs.finetune import audioset, kinetics400
 from configs.pretrain import vatt as vatt_config
 from tests.conversion import official
+import vatt_jax
 from vatt_jax import convert, errors, jobs, objectives
 from vatt_jax.conversion import Options, vatt_tf
 from vatt_jax.data import pipeline
@@ -156,3 +157,14 @@ def test_user_errors_are_sentences(arguments, sentence, monkeypatch):
   rest = values(["convert", *arguments])
   with pytest.raises(errors.UserError, match=sentence):
     convert.main(rest)
+
+
+def test_class_names_travel_with_a_classifier(tmp_path):
+  checkpoint = official.write_checkpoint(tmp_path, official.random_values(official.classifier("audio")))
+  names = tmp_path / "names.txt"
+  names.write_text("a\nb\nc\nd\ne\n")
+  convert.convert("vatt_tf", checkpoint, str(tmp_path / "out"), Options(labels=str(names)))
+  assert vatt_jax.load(str(tmp_path / "out")).labels == ("a", "b", "c", "d", "e")
+  names.write_text("a\nb\n")
+  with pytest.raises(errors.UserError, match="has 2 names, but the classifier has 5 outputs"):
+    convert.convert("vatt_tf", checkpoint, str(tmp_path / "other"), Options(labels=str(names)))

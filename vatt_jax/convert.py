@@ -58,6 +58,7 @@ def convert(source: str, checkpoint: str, output: str, options: Options) -> None
   }  # fmt: skip
   try:
     kept = {f"{text.FOLDER}/{tokenizer.file}": tokenizer.content} if (tokenizer := result.tokenizer) else {}
+    kept |= {jobs.LABELS: result.labels} if result.labels else {}
     checkpoints.save_variables(output, result.variables, manifest, kept)
   except OSError as error:
     raise errors.UserError(f"--output={output} cannot be written: {error.strerror or error}.") from error
@@ -80,8 +81,9 @@ def summary(result: Conversion, checkpoint: str, output: str, dropped: tuple[str
 def _request(source: str, digest: str, options: Options) -> dict:
   """What tells one conversion from another."""
   given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
-  if options.vocabulary and (words := epath.Path(options.vocabulary)).is_file():
-    given["vocabulary"] = hashlib.sha256(words.read_bytes()).hexdigest()
+  for name in ("vocabulary", "labels"):
+    if name in given and (file := epath.Path(given[name])).is_file():
+      given[name] = hashlib.sha256(file.read_bytes()).hexdigest()
   return {"from": source, "sha256": digest, **given}
 
 
@@ -103,6 +105,7 @@ def define_flags(values: flags.FlagValues) -> None:
   string("checkpoint", "The official checkpoint: ckpt-N, one of its files, model.safetensors, or their directory.")
   string("output", "A new directory for the converted checkpoint.")
   string("vocabulary", "The words of the word vectors, one a line, <pad> first; kept as the tokenizer.")
+  string("labels", "Names of a classifier's classes, one a line, in the order of its outputs.")
   whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
   whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
   whole("text_length", "Words per caption, where there is no table of positions that tells; default: 16.")

@@ -168,7 +168,6 @@ PROBLEMS = {
   "shape": (changed(VIT, **{FEED_FORWARD: (41, 24)}), {}, rf"{FEED_FORWARD} \(41, 24\) does not make .*\(40, 24\)"),
   "grey pictures": (changed(VIT, **{KERNEL: (2, 4, 6, 1, 24)}), {}, r"\(2, 4, 6, 1, 24\) does not make .*\(144, 24\)"),
   "axes": (changed(VIT, **{TABLE: (2, 2, 24)}), {}, rf"{TABLE} .* 2 axes were expected"),
-  "not square": (changed(VIT, **{TABLE: (3, 24)}), {}, "12 x 18 pixels; only square"),
   "not VATT": ({"dense/kernel": (3, 4)}, {}, "is no checkpoint of VATT"),
   "head width": (official.classifier("audio", size=(1, 24, 24, 40)), {}, "24 wide.*give --num_heads"),
   "head number": (VIT, {"num_heads": 5}, "64 wide, which 5 heads do not divide"),
@@ -226,3 +225,11 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
   (tmp_path / "ckpt-1.index").write_bytes(b"nonsense")
   with pytest.raises(UserError, match="not a readable TensorFlow checkpoint"):
     vatt_tf.open_checkpoint(path)
+
+
+def test_pictures_need_not_be_square(tmp_path):
+  shapes = official.classifier("video")
+  shapes[TABLE] = (3, 24)
+  checkpoint = official.write_checkpoint(tmp_path, official.random_values(shapes))
+  config = vatt_tf.convert(vatt_tf.open_checkpoint(checkpoint), Options()).config
+  assert (config["data"]["video"]["size"], config["data"]["video"]["width"]) == (12, 18)

@@ -67,10 +67,20 @@ def test_three_crops_lie_along_the_longer_side():
   assert np.all(read(0.5) == video.read_frames(tf.constant([jpeg(32, 96, 0, 255)] * 4), zero, OPTIONS, train=False))
 
 
+def test_crops_need_not_be_square():
+  options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="random", flip=False, width=32)
+  assert options.grid == (2, 2, 4)
+  for train in (False, True):
+    frames = video.read_frames(tf.constant([jpeg(64, 64, 0, 255)] * 4), tf.constant([0, 1], tf.int64), options, train)
+    assert (
+      frames.shape == (4, 16, 32, 3) and frames[0, :, 0].numpy().max() < 20 and frames[0, :, -1].numpy().min() > 235
+    )
+
+
 def test_vgg_crops_lie_inside_and_keep_most_of_the_short_side():
   sides = []
   for i in range(64):
-    y, x, h, w = video._vgg_box(tf.constant([100.0, 160.0]), tf.constant([0, i], tf.int64)).numpy()
+    y, x, h, w = video._vgg_box(tf.constant([100.0, 160.0]), tf.constant([0, i], tf.int64), OPTIONS).numpy()
     assert 0 <= y and 0 <= x and y + h <= 100 and x + w <= 160
     sides.append((h, w))
   heights, widths = np.array(sides).T

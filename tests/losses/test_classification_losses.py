@@ -34,4 +34,4 @@ def test_mix_up_mixes_inputs_and_labels_alike():
   mixed, targets = classification.mix_up(jax.random.key(0), inputs, labels, 5.0)
   np.testing.assert_allclose(mixed[:, :, 1], targets, atol=1e-6)
   np.testing.assert_allclose(targets.sum(1), 1.0, atol=1e-6)
-  assert 0.0 < float(targets[0, 0]) < 1.0
+  assert float(jnp.min(jnp.max(targets, axis=1))) < 1.0

@@ -54,7 +54,7 @@ def data(**found) -> dict:
   """The input: modality -> what the file told about it; those that are not named are not read."""
   published = {
       "video": {
-          "frames": 32, "frames_per_second": 10.0, "size": 224, "patch": [4, 16, 16], "drop_rate": 0.5,
+          "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": [4, 16, 16], "drop_rate": 0.5,
           "crop": "inception", "min_area": 0.08, "flip": True, "colour_jitter": 0.8,
       },
       "audio": {

@@ -23,12 +23,14 @@ class Options:
   Attributes:
     num_heads: of encoders whose heads are not 64 wide.
     vocabulary: file with the words of the word vectors, one a line.
+    labels: file with the names of a classifier's classes, one a line.
     frames_per_second, sample_rate_hz: of the input.
     text_length: L, where the text tower has no table of positions.
   """
 
   num_heads: int | None = None
   vocabulary: str | None = None
+  labels: str | None = None
   frames_per_second: float | None = None
   sample_rate_hz: int | None = None
   text_length: int | None = None
@@ -104,12 +106,14 @@ class Conversion:
     variables: {"params": ..., ...} of host arrays.
     config: of a run with this model, as JSON can hold it.
     tokenizer: of the vocabulary that was given.
+    labels: the list of class names that was given.
   """
 
   kind: str
   variables: dict
   config: dict
   tokenizer: Tokenizer | None = None
+  labels: bytes = b""
 
 
 def linear(ours: str, official: str, inputs: int, outputs: int, bias: bool = True) -> Names:

@@ -94,6 +94,8 @@ def convert(variables: Variables, options: Options) -> Conversion:
 
 
 def _modality_specific(variables, options):
+  options.accept("a pretrained checkpoint", "num_heads", "vocabulary", "frames_per_second", "sample_rate_hz",
+                 "text_length")  # fmt: skip
   names, sizes, found = {}, {}, {}
   for modality in PROJECTIONS:
     base = f"{PRETRAINED}/{SHORT[modality]}_backbone/_base"
@@ -143,7 +145,7 @@ def _pretrained(kind, variables, options, names, model, found, vocabulary_size):
 
 def _classifier(variables, options, modality):
   rate = {"video": "frames_per_second", "audio": "sample_rate_hz"}[modality]
-  options.accept(f"a classifier of {modality}", "num_heads", rate)
+  options.accept(f"a classifier of {modality}", "num_heads", "labels", rate)
   size = _encoder_size(variables, f"{FINETUNED}/tx", options.num_heads)
   agnostic = f"{FINETUNED}/post_proj/kernel" in variables.shapes
   post_width = variables.shape(f"{FINETUNED}/post_proj/kernel", 2)[1] if agnostic else 0
@@ -157,7 +159,8 @@ def _classifier(variables, options, modality):
   model = settings.classifier_model(modality, name_of(size), post_width)
   data = settings.data(**{modality: found, "label": {"classes": classes, "multiple": modality == "audio"}})
   config = settings.run(settings.classifier_objective(modality), model, data)
-  return Conversion(f"VATT, classifier of {modality}", variables.collect(names), config)
+  labels = _read_labels(options.labels, classes) if options.labels else b""
+  return Conversion(f"VATT, classifier of {modality}", variables.collect(names), config, labels=labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,9 +196,8 @@ def _patch_tower(variables, modality, places, width, post_width=0) -> tuple[Name
   if not video:
     return names, {"samples": grid[0] * patch[0], "patch": patch[0]}
   height, breadth = grid[1] * patch[1], grid[2] * patch[2]
-  if height != breadth:
-    raise UserError(f"{variables.place} sees {height} x {breadth} pixels; only square pictures are supported.")
-  return names, {"frames": grid[0] * patch[0], "size": height, "patch": list(patch)}
+  width = 0 if height == breadth else breadth
+  return names, {"frames": grid[0] * patch[0], "size": height, "width": width, "patch": list(patch)}
 
 
 def _positions(variables, modality, places, axes, width) -> tuple[Names, list[int]]:
@@ -302,3 +304,14 @@ def _read_words(place: str, vocabulary_size: int) -> Words:
       f"--vocabulary={place} has {words.vocabulary_size:,} words, but there are {vocabulary_size:,} word vectors."
     )
   return words
+
+
+def _read_labels(place: str, classes: int) -> bytes:
+  """The names of the classes, checked against the last layer: line n is output n."""
+  path = epath.Path(place)
+  if not path.is_file():
+    raise UserError(f"there is no list of labels at {place}.")
+  names = path.read_text().splitlines()
+  if len(names) != classes:
+    raise UserError(f"--labels={place} has {len(names):,} names, but the classifier has {classes:,} outputs.")
+  return "".join(f"{name}\n" for name in names).encode()
