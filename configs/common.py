@@ -36,7 +36,7 @@ def vatt_data() -> ml_collections.ConfigDict:
   data.group_by = ""  # "language": batches of one language each
   data.threads = 0  # for decoding; 0 lets tf.data choose
   data.video = ml_collections.ConfigDict({
-      "frames": 32, "frames_per_second": 10.0, "size": 224, "patch": (4, 16, 16), "drop_rate": 0.5,
+      "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": (4, 16, 16), "drop_rate": 0.5,
       "crop": "inception", "min_area": 0.08, "flip": True, "colour_jitter": 0.8,
   })  # fmt: skip
   data.audio = ml_collections.ConfigDict({

@@ -6,7 +6,7 @@ import pathlib
 import jax
 import pytest
 
-from vatt_jax import jobs, train
+from vatt_jax import jobs, objectives, train
 from vatt_jax.data import pipeline
 from vatt_jax.errors import UserError
 from vatt_jax.training import optimizers
@@ -17,6 +17,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = {
   "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs"],
   "configs/pretrain/vatt.py": ["bbs", "mbs", "lbs", "ma_base", "ma_medium", "ma_large"],
+  "configs/finetune/audioset.py": [""],
+  "configs/finetune/imagenet.py": [""],
+  "configs/finetune/kinetics400.py": ["", "drop_token"],
+  "configs/finetune/kinetics600.py": [""],
+  "configs/finetune/kinetics700.py": [""],
+  "configs/finetune/moments_in_time.py": ["", "published"],
 }
 VARIANTS = [(file, argument) for file, arguments in CONFIGS.items() for argument in arguments]
 FIELDS = {
@@ -41,6 +47,7 @@ def test_the_table_names_every_config():
 def test_full_size_has_shapes(file, argument):
   module, config = load(file, argument)
   assert set(config) >= FIELDS and module.__doc__
+  objectives.inherit(config, None)
   options = jobs.input_options(config.data)
   objective = jobs.build_objective(config, jobs.Inputs("", options, None))
   optimizer, _ = optimizers.from_config(config.optimizer, config.total_steps)
@@ -50,10 +57,14 @@ def test_full_size_has_shapes(file, argument):
   assert metrics["loss"].shape == ()
 
 
-# One variant of each kind of model is trained; the others differ in size only.
+# The others differ in size only.
 @pytest.mark.parametrize("file, argument", [
     ("configs/pretrain/vatt.py", "mbs,smoke"), ("configs/pretrain/vatt.py", "ma_medium,smoke"),
+    ("configs/pretrain/vatt.py", "bbs,smoke"), ("configs/pretrain/vatt.py", "lbs,smoke"),
     ("configs/pretrain/vatt_demo.py", "overfit,smoke"), ("configs/pretrain/vatt_demo.py", "two_pairs,smoke"),
+    ("configs/finetune/audioset.py", "smoke"), ("configs/finetune/imagenet.py", "smoke"),
+    ("configs/finetune/kinetics400.py", "drop_token,smoke"), ("configs/finetune/kinetics600.py", "smoke"),
+    ("configs/finetune/kinetics700.py", "smoke"), ("configs/finetune/moments_in_time.py", "published,smoke"),
 ])  # fmt: skip
 def test_smoke_trains(file, argument, miniature, tmp_path):
   config = load(file, argument)[1]
@@ -73,7 +84,7 @@ def test_spectrograms_and_grouped_batches_train(miniature, tmp_path):
 def test_unknown_fields_and_objectives_are_named():
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.objective.name = "vat"
-  with pytest.raises(UserError, match="not one of vatt"):
+  with pytest.raises(UserError, match="not one of vatt, classifier"):
     jobs.build_objective(config, jobs.Inputs("", jobs.input_options(config.data), None))
   config.data.video.colour = 1
   with pytest.raises(UserError, match="colour"):

@@ -94,9 +94,10 @@ def follow(workdir: str, override: ml_collections.ConfigDict | None, poll_second
 
 
 def table(metrics: dict[str, float]) -> str:
-  """One line per set and direction: recall at 1, 5, 10 with chance behind it, and the median rank."""
-  lines = [f"{'':34s} {'R@1':>15s} {'R@5':>15s} {'R@10':>15s}  median rank"]
-  for name in sorted(key.rsplit("/", 1)[0] for key in metrics if key.endswith("/median_rank")):
+  """Retrieval: a line for each set and direction, recall with chance behind it. Anything else: a line a figure."""
+  directions = sorted(key.rsplit("/", 1)[0] for key in metrics if key.endswith("/median_rank"))
+  lines = [f"{'':34s} {'R@1':>15s} {'R@5':>15s} {'R@10':>15s}  median rank"] if directions else []
+  for name in directions:
     cells = [
       f"{100 * metrics[f'{name}/recall_at_{k}']:5.1f} ({100 * metrics[f'{name}/chance_recall_at_{k}']:5.1f} %)"
       for k in (1, 5, 10)
@@ -104,7 +105,10 @@ def table(metrics: dict[str, float]) -> str:
     lines.append(
       f"{name.removeprefix('eval/'):34s} {' '.join(f'{c:>15s}' for c in cells)}  {metrics[f'{name}/median_rank']:11.1f}"
     )
-  return "\n".join([*lines, "(in brackets: chance)"])
+  if directions:
+    lines.append("(in brackets: chance)")
+  others = sorted(key for key in metrics if key.rsplit("/", 1)[0] not in directions)
+  return "\n".join([*lines, *(f"{key.removeprefix('eval/'):34s} {metrics[key]:15.4g}" for key in others)])
 
 
 def define_flags(values: flags.FlagValues) -> None:

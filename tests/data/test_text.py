@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from vatt_jax.data.text import SentencePiece, TextOptions, encode_captions, nearest_captions
+from vatt_jax.data.text import (
+  SentencePiece,
+  TextOptions,
+  Words,
+  encode_captions,
+  load_tokenizer,
+  nearest_captions,
+  save_tokenizer,
+)
 from vatt_jax.errors import UserError
 
 
@@ -39,3 +47,15 @@ def test_the_vocabulary_of_a_prepared_data_set(miniature):
 def test_missing_vocabulary_says_why(tmp_path):
   with pytest.raises(UserError, match="without captions"):
     SentencePiece(str(tmp_path / "none.model"))
+
+
+def test_word_lists_as_in_vatt(tmp_path):
+  path = tmp_path / "words.txt"
+  path.write_text("<pad>\n<bos>\n<eos>\n<unk>\nyou\ndont\n")
+  tokenizer = Words(str(path))
+  assert tokenizer.encode("You, don't  say!") == [4, 5, 3] and tokenizer.vocabulary_size == 6
+  save_tokenizer(tokenizer, str(tmp_path / "run"))
+  assert load_tokenizer(tmp_path / "none", tmp_path / "run").encode("you") == [4]
+  path.write_text("you\n<pad>\n")
+  with pytest.raises(UserError, match="first line must be <pad>"):
+    Words(str(path))

@@ -57,6 +57,37 @@ def test_one_crop_flip_and_colour_for_the_whole_clip():
   assert np.all(again[0] == again[1]) and np.any(again[0] != again[2])
 
 
+def test_three_crops_lie_along_the_longer_side():
+  """Left, centre and right of a wide picture; top to bottom of a tall one."""
+  zero = tf.constant([0, 0], tf.int64)
+  read = lambda place: video.read_frames(
+    tf.constant([jpeg(32, 96, 0, 255)] * 4), zero, OPTIONS, train=False, crop_place=place
+  ).numpy()
+  assert read(0.0).max() < 20 and read(1.0).min() > 235
+  assert np.all(read(0.5) == video.read_frames(tf.constant([jpeg(32, 96, 0, 255)] * 4), zero, OPTIONS, train=False))
+
+
+def test_crops_need_not_be_square():
+  options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="random", flip=False, width=32)
+  assert options.grid == (2, 2, 4)
+  for train in (False, True):
+    frames = video.read_frames(tf.constant([jpeg(64, 64, 0, 255)] * 4), tf.constant([0, 1], tf.int64), options, train)
+    assert (
+      frames.shape == (4, 16, 32, 3) and frames[0, :, 0].numpy().max() < 20 and frames[0, :, -1].numpy().min() > 235
+    )
+
+
+def test_vgg_crops_lie_inside_and_keep_most_of_the_short_side():
+  sides = []
+  for i in range(64):
+    y, x, h, w = video._vgg_box(tf.constant([100.0, 160.0]), tf.constant([0, i], tf.int64), OPTIONS).numpy()
+    assert 0 <= y and 0 <= x and y + h <= 100 and x + w <= 160
+    sides.append((h, w))
+  heights, widths = np.array(sides).T
+  assert np.mean(heights == 100) > 0.15 and heights.min() >= 66  # a fifth is not scaled; at most 0.8 against 1.2
+  assert 100 <= widths.max() <= 151
+
+
 def test_sizes_that_do_not_divide_are_refused():
   with pytest.raises(ValueError, match="do not divide"):
     video.VideoOptions(frames=5, frames_per_second=5.0, size=16, patch=(2, 8, 8))

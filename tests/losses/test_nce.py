@@ -5,40 +5,71 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
-from vatt_jax.losses.nce import masked_mean, mil_nce, symmetric_nce, untrained_level
+from vatt_jax.losses.nce import masked_mean, mil_nce, mil_nce_once, symmetric_nce, untrained_level
+
+FORMS = [mil_nce, mil_nce_once, symmetric_nce]
 
 
 def unit(x):
   return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def reference(video, text, video_present, text_present, temperature, symmetric):
+def reference(video, text, video_present, text_present, temperature, form, groups=1):
   """Loops, one clip at a time: P positives, R my video against all texts, C all videos against my texts."""
   video, text = unit(video.astype(np.float64)), unit(text.astype(np.float64))
-  losses = []
+  losses = [[] for _ in range(groups)]
   for i in np.flatnonzero(video_present & text_present):
     P = sum(np.exp(video[i] @ t / temperature) for t in text[i])
     R = sum(np.exp(video[i] @ t / temperature) for j in np.flatnonzero(text_present) for t in text[j])
     C = sum(np.exp(video[j] @ t / temperature) for j in np.flatnonzero(video_present) for t in text[i])
-    losses.append(np.log(R) + np.log(C) - 2 * np.log(P) if symmetric else np.log(R + C) - np.log(P))
-  return np.mean(losses) if losses else 0.0
+    both = {mil_nce: np.log(R + C), mil_nce_once: np.log(R + C - P), symmetric_nce: np.log(R) + np.log(C) - np.log(P)}
+    losses[i * groups // len(video)].append(both[form] - np.log(P))
+  return np.mean([np.mean(group) if group else 0.0 for group in losses])
 
 
-@pytest.mark.parametrize("loss, symmetric", [(mil_nce, False), (symmetric_nce, True)])
+@pytest.mark.parametrize("loss", FORMS)
 @pytest.mark.parametrize("candidates", [1, 5])
 @pytest.mark.parametrize("missing", ["nothing", "text", "both"])
-def test_equals_the_equations(loss, symmetric, candidates, missing):
+def test_equals_the_equations(loss, candidates, missing):
   random = np.random.default_rng(0)
   video, text = random.normal(size=(8, 6)), random.normal(size=(8, candidates, 6))
   text_present = np.ones(8, bool) if missing == "nothing" else np.arange(8) % 3 > 0
   video_present = np.arange(8) % 4 > 0 if missing == "both" else np.ones(8, bool)
   with jax.enable_x64(True):
     value = loss(video, text, text_present, temperature=0.07, video_present=video_present)
-  expected = reference(video, text, video_present, text_present, 0.07, symmetric)
+  expected = reference(video, text, video_present, text_present, 0.07, loss)
   np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("loss, floor", [(mil_nce, np.log(2)), (symmetric_nce, 0.0)])
+@pytest.mark.parametrize("loss", FORMS)
+def test_gradients_equal_those_of_the_equations(loss):
+  """Central differences of the loops, in float64."""
+  random = np.random.default_rng(3)
+  video, text = random.normal(size=(4, 3)), random.normal(size=(4, 2, 3))
+  here, there = np.array([1, 1, 0, 1], bool), np.array([1, 0, 1, 1], bool)
+  with jax.enable_x64(True):
+    found = jax.grad(lambda v, t: loss(v, t, there, temperature=0.5, video_present=here), (0, 1))(video, text)
+  for which, array in enumerate((video, text)):
+    for place in np.ndindex(array.shape):
+      moved = [[video.copy(), text.copy()] for _ in range(2)]
+      for sign, arrays in zip((1, -1), moved):
+        arrays[which][place] += sign * 1e-6
+      up, down = (reference(*arrays, here, there, 0.5, loss) for arrays in moved)
+      np.testing.assert_allclose(found[which][place], (up - down) / 2e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", FORMS)
+def test_mean_of_the_means_of_replicas(loss):
+  """The official reduction: replicas count alike, however many present clips they have."""
+  random = np.random.default_rng(0)
+  video, text = random.normal(size=(8, 6)), random.normal(size=(8, 2, 6))
+  present = np.array([1, 0, 0, 0, 1, 1, 1, 1], bool)
+  with jax.enable_x64(True):
+    value = loss(video, text, present, temperature=0.3, groups=4)
+  np.testing.assert_allclose(value, reference(video, text, np.ones(8, bool), present, 0.3, loss, groups=4), rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss, floor", [(mil_nce, np.log(2)), (mil_nce_once, 0.0), (symmetric_nce, 0.0)])
 def test_floor(loss, floor):
   """Perfectly separated pairs: positives stand twice in the asymmetric denominator, so its floor is ln 2."""
   same = np.eye(4, dtype=np.float32)
@@ -46,7 +77,7 @@ def test_floor(loss, floor):
   np.testing.assert_allclose(value, floor, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [mil_nce, symmetric_nce])
+@pytest.mark.parametrize("loss", FORMS)
 def test_absent_items_have_no_influence(loss):
   random = np.random.default_rng(1)
   video, text = random.normal(size=(6, 4)), random.normal(size=(6, 2, 4))
@@ -60,7 +91,7 @@ def test_absent_items_have_no_influence(loss):
     np.testing.assert_allclose(np.asarray(grad)[~present], 0.0, atol=1e-15)
 
 
-@pytest.mark.parametrize("loss", [mil_nce, symmetric_nce])
+@pytest.mark.parametrize("loss", FORMS)
 def test_nothing_present_gives_zero_and_finite_gradients(loss):
   nobody = np.zeros(3, bool)
   video, text = np.zeros((3, 4), np.float32), np.zeros((3, 1, 4), np.float32)
@@ -69,7 +100,7 @@ def test_nothing_present_gives_zero_and_finite_gradients(loss):
   assert np.all(np.isfinite(grad))
 
 
-@pytest.mark.parametrize("loss", [mil_nce, symmetric_nce])
+@pytest.mark.parametrize("loss", FORMS)
 def test_sharded_batch_sees_all_negatives(loss):
   """Eight devices with two clips each compute what one device computes, gradients included."""
   random = np.random.default_rng(2)

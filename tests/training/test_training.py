@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs import common
 from vatt_jax.errors import UserError
 from vatt_jax.training import checkpoints, mesh as mesh_lib, optimizers, sharding, workdir
 from vatt_jax.training.state import fingerprint, init_state
@@ -90,6 +91,27 @@ def test_schedule_has_the_published_values():
   expected = {0: 0.0, 2_500: 5e-5, 5_000: 1e-4, 100_000: 9.559e-5, 252_500: 7.5e-5, 500_000: 5e-5}
   for step, value in expected.items():
     np.testing.assert_allclose(schedule(step), value, rtol=1e-4, atol=1e-12)
+
+
+def test_a_quarter_cosine_is_there_by_name():
+  """The paper's word for its decay: slow at first, steepest at the end."""
+  schedule = optimizers.warmup_cosine(1.0, 0.5, 0, 100, "quarter_cosine")
+  for step, value in {0: 1.0, 50: 0.5 + 0.5 * np.cos(np.pi / 4), 100: 0.5}.items():
+    np.testing.assert_allclose(schedule(step), value, rtol=1e-6)
+
+
+def test_sgd_with_momentum_clips_only_what_it_should():
+  config = common.sgd()
+  config.update({"learning_rate": 1.0, "warmup_steps": 0, "clip_global_norm": 0.5, "clip_only": "^tower/"})
+  optimizer, _ = optimizers.from_config(config, 10**9)
+  params = {"tower": {"w": np.zeros(4, np.float32)}, "classifier": np.zeros(1, np.float32)}
+  grads = {"tower": {"w": np.full(4, 3.0, np.float32)}, "classifier": np.full(1, 3.0, np.float32)}
+  state = optimizer.init(params)
+  first, state = optimizer.update(grads, state, params)
+  np.testing.assert_allclose(first["tower"]["w"], -0.25, rtol=1e-5)  # norm 6 -> 0.5
+  np.testing.assert_allclose(first["classifier"], -3.0, rtol=1e-5)
+  second, _ = optimizer.update(grads, state, params)
+  np.testing.assert_allclose(second["classifier"], -3.0 * 1.9, rtol=1e-5)  # momentum 0.9, not Nesterov's
 
 
 def test_mesh_fills_in_and_refuses():

@@ -189,8 +189,8 @@ def _video_example(parsed, place, duration, key, options, train, crop_place):
     chosen = video.pick_frames(parsed["video/timestamps"], start, duration, options)
     return video.read_frames(tf.gather(jpegs, chosen), key, options, train, crop_place)
 
-  black = lambda: tf.zeros([options.frames, options.size, options.size, 3], tf.uint8)
-  frames = tf.ensure_shape(tf.cond(present, read, black), [options.frames, options.size, options.size, 3])
+  shape = [options.frames, *options.pixels, 3]
+  frames = tf.ensure_shape(tf.cond(present, read, lambda: tf.zeros(shape, tf.uint8)), shape)
   kept, positions = patches.drop_tokens(
     patches.video_patches(frames, options.patch), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
   )

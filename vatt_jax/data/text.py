@@ -77,7 +77,7 @@ class Words:
     if not epath.Path(path).exists():
       raise UserError(f"there is no word list at {path}.")
     self.content = epath.Path(path).read_bytes()
-    words = [line.strip() for line in self.content.decode("utf-8", "replace").splitlines()]
+    words = [line.strip() for line in self.content.decode("utf-8", "replace").removesuffix("\n").split("\n")]
     self._ids = {word: i for i, word in reversed(list(enumerate(words)))}
     if self._ids.get("<pad>") != 0 or "<unk>" not in self._ids:
       raise UserError(f"{path} is no word list: its first line must be <pad>, and a line must be <unk>.")

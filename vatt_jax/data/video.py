@@ -18,7 +18,7 @@ class VideoOptions:
   Attributes:
     frames: T.
     frames_per_second: rate at which frames are picked.
-    size: side of the square crop in pixels.
+    size: height of the crop in pixels, and its width too unless that is given.
     patch: (t, h, w).
     drop_rate: fraction of the patches dropped in training.
     crop: "inception" (random area and aspect, the paper's), "vgg" (the official code's default: both sides scaled apart
@@ -27,6 +27,7 @@ class VideoOptions:
     min_area: smallest area of an "inception" crop, as a fraction of the picture.
     flip: whether clips are mirrored half of the time.
     colour_jitter: probability of brightness, saturation, contrast and hue changes (VATT: 0.8).
+    width: of the crop; 0: a square.
   """
 
   frames: int
@@ -38,12 +39,13 @@ class VideoOptions:
   min_area: float = 0.08
   flip: bool = True
   colour_jitter: float = 0.0
+  width: int = 0
 
   def __post_init__(self):
     if self.crop not in CROPS:
       raise ValueError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
-    if self.frames % self.patch[0] or self.size % self.patch[1] or self.size % self.patch[2]:
-      raise ValueError(f"{self.frames} frames of {self.size} pixels do not divide into patches of {self.patch}")
+    if any(n % p for n, p in zip((self.frames, *self.pixels), self.patch)):
+      raise ValueError(f"{self.frames} frames of {self.pixels} pixels do not divide into patches of {self.patch}")
 
   @property
   def seconds(self) -> float:
@@ -51,7 +53,12 @@ class VideoOptions:
 
   @property
   def grid(self) -> tuple[int, int, int]:
-    return (self.frames // self.patch[0], self.size // self.patch[1], self.size // self.patch[2])
+    return tuple(n // p for n, p in zip((self.frames, *self.pixels), self.patch))
+
+  @property
+  def pixels(self) -> tuple[int, int]:
+    """Height and width of the crop."""
+    return (self.size, self.width or self.size)
 
   @property
   def patch_values(self) -> int:
@@ -76,43 +83,42 @@ def pick_frames(timestamps: tf.Tensor, start: tf.Tensor, duration: tf.Tensor, op
 def read_frames(
   jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool, crop_place: float = 0.5
 ) -> tf.Tensor:
-  """JPEG strings (T,) -> uint8 (T, size, size, 3); one crop, flip and colour change for the whole clip.
+  """JPEG strings (T,) -> uint8 (T, H, W, 3); one crop, flip and colour change for the whole clip.
 
   Args:
-    crop_place: in evaluation, where on the longer side the square lies: 0 is left or top, 1 right or bottom.
+    crop_place: in evaluation, where the crop lies on the side that has room: 0 is left or top, 1 right or bottom.
   """
   shape = tf.io.extract_jpeg_shape(jpegs[0])
   if train and options.crop != "centre":
     box = _random_box(shape, key, options)
   else:
-    box = _square_box(shape, crop_place)
+    box = _largest_box(shape, tf.constant(crop_place), options)
   frames = tf.map_fn(
     lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, box, channels=3), jpegs, fn_output_signature=tf.uint8
   )
-  frames = tf.image.resize(frames, [options.size, options.size])
+  frames = tf.image.resize(frames, options.pixels)
   if train and options.flip:
     frames = tf.cond(random.uniform(key, "flip") < 0.5, lambda: frames[:, :, ::-1], lambda: frames)
   if train and options.colour_jitter:
     changed = lambda: _jitter_colours(frames / 255.0, random.stream(key, "colour")) * 255.0
     frames = tf.cond(random.uniform(key, "colour_gate") < options.colour_jitter, changed, lambda: frames)
   frames = tf.cast(tf.round(tf.clip_by_value(frames, 0.0, 255.0)), tf.uint8)
-  return tf.ensure_shape(frames, [options.frames, options.size, options.size, 3])
+  return tf.ensure_shape(frames, [options.frames, *options.pixels, 3])
 
 
-def _square_box(shape: tf.Tensor, place: float) -> tf.Tensor:
-  """(y, x, height, width) of a largest square."""
-  side = tf.minimum(shape[0], shape[1])
-  free = tf.cast(shape[:2] - side, tf.float32)
-  return tf.concat([tf.cast(free * place, tf.int32), [side, side]], 0)
+def _largest_box(shape: tf.Tensor, place: tf.Tensor, options: VideoOptions) -> tf.Tensor:
+  """(y, x, height, width) of a largest box with the crop's aspect; it touches two sides, so one place is enough."""
+  aspect = tf.constant(options.pixels, tf.float32)
+  extent = tf.cast(aspect * tf.reduce_min(tf.cast(shape[:2], tf.float32) / aspect) + 1e-3, tf.int32)
+  begin = tf.cast(tf.cast(shape[:2] - extent, tf.float32) * place, tf.int32)
+  return tf.concat([begin, extent], 0)
 
 
 def _random_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
   if options.crop == "random":
-    side = tf.minimum(shape[0], shape[1])
-    place = random.uniform(key, "crop", [2]) * tf.cast(shape[:2] - side + 1, tf.float32)
-    return tf.concat([tf.cast(place, tf.int32), [side, side]], 0)
+    return _largest_box(shape, random.uniform(key, "crop", [2]), options)
   if options.crop == "vgg":
-    return _vgg_box(tf.cast(shape[:2], tf.float32), key)
+    return _vgg_box(tf.cast(shape[:2], tf.float32), key, options)
   begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
       shape, tf.zeros([1, 0, 4]), random.stream(key, "crop"), min_object_covered=0.1, aspect_ratio_range=(0.5, 2.0),
       area_range=(options.min_area, 1.0), max_attempts=100, use_image_if_no_bounding_boxes=True,
@@ -120,14 +126,14 @@ def _random_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.T
   return tf.stack([begin[0], begin[1], extent[0], extent[1]])
 
 
-def _vgg_box(shape: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-  """The part of the picture that is left when it is scaled by (a, b), its short side fitted, and a square cut out."""
+def _vgg_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
+  """What is left of the picture when its sides are scaled apart, it is fitted to the crop, and the crop is cut out."""
   draws = random.uniform(key, "crop", [5])
   scales = tf.where(draws[0] < 0.8, 0.8 + 0.4 * draws[1:3], tf.ones([2]))
-  side = tf.reduce_min(shape * scales)  # of the square, after scaling
-  extent = side / scales
+  aspect = tf.constant(options.pixels, tf.float32)
+  extent = aspect * tf.reduce_min(shape * scales / aspect) / scales
   begin = tf.cast((shape - extent) * draws[3:5], tf.int32)
-  extent = tf.maximum(tf.cast(extent, tf.int32), 1)
+  extent = tf.maximum(tf.cast(extent + 1e-3, tf.int32), 1)
   return tf.concat([begin, extent], 0)
 
 

@@ -31,7 +31,7 @@ def sigmoid_loss(logits: jax.Array, labels: jax.Array, present: jax.Array, balan
   if balanced:
     labels = jnp.where(present[:, None], labels, 0.0)
     times = jnp.sum(labels, axis=0)
-    rare = jnp.sum(labels / jnp.where(times > 0, times, 1.0), axis=-1)
+    rare = jnp.sum(labels / jnp.where(times > 0, times, 1.0)[None, :], axis=-1)
     rows = rows * rare / jnp.maximum(jnp.sum(labels, axis=-1), 1e-9)
   return masked_mean(rows, present)
 

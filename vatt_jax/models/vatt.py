@@ -37,7 +37,7 @@ class Vatt(nn.Module):
     text_scaled: see `text.T5Encoder` (VATT: false).
     post_width: width of the modality-agnostic GELU projection behind the shared encoder (code: 1024; the paper
       mentions none: 0, which leaves out the one before it too).
-    head: "fac" or "joint".
+    head: "fac", "joint", or "none": encoders on their own, such as T5's.
     va_width, vt_width, audio_text, head_norms, va_to_vt: see `heads.FacHead`; `va_width` is the joint space's too.
     normalised_positions, aggregation_position: see `towers.PatchTower`.
     dropout: one rate for all.
@@ -97,7 +97,7 @@ class Vatt(nn.Module):
     self.text = self._agnostic_text(shared) if self.agnostic else self._specific_text()
     if self.head == "joint":
       self.heads = JointHead(self.va_width)
-    else:
+    elif self.head == "fac":
       self.heads = FacHead(self.va_width, self.vt_width, self.audio_text, self.head_norms, self.va_to_vt)
 
   @property
@@ -153,7 +153,9 @@ class Vatt(nn.Module):
       ids, mask = batch["text/ids"], batch["text/mask"]
       text = self.text(ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, mask.shape[-1]), train=train)
     pooled = {"video/pooled": video, "audio/pooled": audio, "text/pooled": text}
-    out = {name: x for name, x in pooled.items() if x is not None} | self.heads(video, audio, text, train)
+    out = {name: x for name, x in pooled.items() if x is not None}
+    if self.head != "none":
+      out |= self.heads(video, audio, text, train)
     captions = lambda x: x.reshape(*batch["text/ids"].shape[:2], -1)
     return {name: captions(x) if name.startswith("text/") else x for name, x in out.items()}
 

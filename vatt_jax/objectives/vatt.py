@@ -132,16 +132,20 @@ def inherit(config, source: dict | None) -> None:
 
 def from_config(config, options, vocabulary_size: int) -> VattObjective:
   """Builds the model from `config.model` and the input options, so that grids and lengths cannot disagree."""
-  if not (options.video and options.audio and options.text):
+  complete = options.video and options.audio and options.text
+  if not complete and config.model.get("head") != "none":  # Encoders on their own need not be all three.
     raise ValueError("config.data needs video, audio and text")
+  known = config.model.get("vocabulary_size", 0)
+  if known and vocabulary_size not in (0, known):
+    raise ValueError(f"it has vectors of {known:,} words, but the vocabulary at hand has {vocabulary_size:,}")
   pairs = dict(config.objective.pairs)
   fields = {
     **config.model.to_dict(),
-    "video_grid": options.video.grid,
-    "audio_grid": options.audio.grid,
-    "sample_rate_hz": options.audio.sample_rate_hz,
-    "text_length": options.text.length,
-    "vocabulary_size": config.model.get("vocabulary_size") or max(vocabulary_size, 2),
+    "video_grid": options.video.grid if options.video else (),
+    "audio_grid": options.audio.grid if options.audio else (),
+    "sample_rate_hz": options.audio.sample_rate_hz if options.audio else 0,
+    "text_length": options.text.length if options.text else 0,
+    "vocabulary_size": known or max(vocabulary_size, 2),
     "audio_text": pairs.get("audio_text", 0) > 0,
   }
   _check_names(fields)
@@ -157,7 +161,7 @@ def _check_names(fields: dict) -> None:
     sizes.size(fields[tower])
   known = {
     "video_projection_init": PROJECTION_INITS, "audio_projection_init": PROJECTION_INITS, "text_form": TEXT_FORMS,
-    "text_aggregation": ("token", "mean"), "head": ("fac", "joint"), "head_norms": ("video", "all"),
+    "text_aggregation": ("token", "mean"), "head": ("fac", "joint", "none"), "head_norms": ("video", "all"),
     "va_to_vt": ("mlp", "linear"),
   }  # fmt: skip
   for field, names in known.items():

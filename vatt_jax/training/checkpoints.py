@@ -1,6 +1,6 @@
 """Checkpoints: Orbax, asynchronous, atomic, sharded. `WORKDIR/checkpoints/<step>/` holds `state` and `manifest.json`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 import json
 
 from etils import epath
@@ -111,6 +111,32 @@ def restore_variables(checkpoint: epath.Path) -> dict:
   return {"params": tree["ema" if averaged else "params"], **tree["model_state"]}
 
 
+def save_variables(place: str, variables: dict, manifest: dict, files: Mapping[str, bytes]) -> None:
+  """Writes a checkpoint that is not a run's: no optimizer. The directory appears in one piece.
+
+  Args:
+    place: a directory that does not exist or is empty.
+    variables: {"params": ..., ...} of host arrays.
+    manifest: as a run's.
+    files: relative path -> content, what else lies in the directory.
+  """
+  target = epath.Path(place).resolve()
+  temporary = target.parent / f".{target.name}.partial"
+  if temporary.exists():  # Of a process that was killed.
+    temporary.rmtree()
+  temporary.mkdir(parents=True)
+  tree = {"params": variables["params"], "model_state": {k: v for k, v in variables.items() if k != "params"}}
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(temporary / "state", tree)
+  for name, content in files.items():
+    (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+    (temporary / name).write_bytes(content)
+  (temporary / MANIFEST).write_text(json.dumps(manifest))
+  if target.exists():
+    target.rmdir()
+  temporary.rename(target)
+
+
 def steps(workdir: str) -> list[int]:
   """Steps with a complete checkpoint, ascending."""
   folder = epath.Path(workdir) / FOLDER
@@ -120,7 +146,7 @@ def steps(workdir: str) -> list[int]:
 
 
 def find(place: str) -> epath.Path:
-  """The checkpoint meant by a workdir (its newest) or by one `checkpoints/<step>`.
+  """The checkpoint meant by a workdir (its newest), by one `checkpoints/<step>` or by a converted directory.
 
   Raises:
     UserError: when there is none.

@@ -1,0 +1,53 @@
+"""Trained encoders in Python."""
+
+import numpy as np
+import pytest
+
+from tests.test_train import smoke_config
+import vatt_jax
+from vatt_jax import train
+from vatt_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, miniature):
+  workdir = tmp_path_factory.mktemp("run")
+  train.train(smoke_config(data__directory=miniature, total_steps=1, evaluators={}), str(workdir))
+  return vatt_jax.load(str(workdir))
+
+
+def test_what_comes_out(model):
+  frames = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3)).astype(np.uint8)
+  out = model.encode(video=frames, audio=np.zeros((2, 3200), np.float32), text=["a red square", "blau"])
+  names = {"video/pooled", "audio/pooled", "text/pooled", "video/va", "audio/va", "video/vt", "text/vt", "audio/vt"}
+  assert names <= set(out)
+  assert all(value.shape[0] == 2 and value.dtype == np.float32 for value in out.values())
+  assert model.config.audio.sample_rate_hz == 8000
+
+
+def test_scaled_frames_are_the_same(model):
+  frames = np.random.default_rng(0).integers(0, 256, (1, 4, 32, 32, 3)).astype(np.uint8)
+  scaled = frames.astype(np.float32) / 127.5 - 1.0
+  np.testing.assert_allclose(model.encode(video=frames)["video/va"], model.encode(video=scaled)["video/va"], atol=1e-5)
+
+
+def test_other_sizes_resize_the_tables(model):
+  out = model.encode(video=np.zeros((1, 6, 64, 48, 3), np.uint8), audio=np.zeros((1, 1600), np.float32))
+  assert np.isfinite(out["video/va"]).all() and np.isfinite(out["audio/va"]).all()
+
+
+def test_ids_and_strings_say_the_same(model):
+  ids = model.tokenizer.encode("a red square")
+  by_ids = model.encode(text=np.array([ids], np.int32))["text/vt"]
+  np.testing.assert_allclose(by_ids, model.encode(text=["a red square"])["text/vt"], atol=1e-6)
+
+
+def test_what_cannot_be_encoded_is_said(model):
+  with pytest.raises(UserError, match="needs video, audio or text"):
+    model.encode()
+  with pytest.raises(UserError, match="does not divide into patches"):
+    model.encode(video=np.zeros((1, 4, 33, 32, 3), np.uint8))
+  with pytest.raises(UserError, match=r"\(B, T, H, W, 3\)"):
+    model.encode(video=np.zeros((4, 32, 32, 3), np.uint8))
+  with pytest.raises(UserError, match="no checkpoint"):
+    vatt_jax.load("/nowhere")

@@ -1,0 +1,13 @@
+"""Official checkpoints as ours. One file per format; `CONVERTERS` finds it by the name behind --from.
+
+A format offers
+  open_checkpoint(place) -> Variables: what is in the file, and what of it no model needs;
+  convert(variables, options) -> Conversion: our variables and the config that goes with them.
+Dimensions are read off the file. Every variable is used, or left behind by name, or the conversion stops.
+"""
+
+from vatt_jax.conversion import t5, vatt_tf
+from vatt_jax.conversion.variables import Conversion, Options, Variables
+
+CONVERTERS = {"vatt_tf": vatt_tf, "t5": t5}
+__all__ = ["CONVERTERS", "Conversion", "Options", "Variables"]

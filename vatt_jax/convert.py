@@ -1,0 +1,119 @@
+"""Converts official weights into a checkpoint of this project. Dimensions are read off the file.
+
+  python -m vatt_jax.convert --from=vatt_tf --checkpoint=tx_fac_mbs/ckpt-500000 --output=weights/mbs
+  python -m vatt_jax.convert --from=t5 --checkpoint=t5-small/model.safetensors --output=weights/t5_small
+
+`vatt_tf` takes VATT's TensorFlow checkpoints: pretrained, modality-specific or modality-agnostic, and fine-tuned on
+video or sound. `t5` takes the encoder of T5 1.0. The output loads with `vatt_jax.load`, `config.init_from` and
+`evaluate --checkpoint`. Every variable is used or listed as dropped; anything unexpected stops the conversion.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import re
+
+from absl import flags
+from etils import epath
+import jax
+
+from vatt_jax import errors, jobs
+from vatt_jax.conversion import CONVERTERS, Conversion, Options
+from vatt_jax.data import text
+from vatt_jax.training import checkpoints
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise errors.UserError(f"unexpected arguments {' '.join(argv[1:])}; flags begin with --.")
+  given = {name: flags.FLAGS[name].value for name in ("from", "checkpoint", "output")}
+  if missing := [f"--{name}" for name, value in given.items() if not value]:
+    raise errors.UserError(f"{', '.join(missing)} missing: --from=FORMAT --checkpoint=PATH --output=DIR are needed.")
+  if given["from"] not in CONVERTERS:
+    raise errors.UserError(f"--from={given['from']} is not one of {', '.join(CONVERTERS)}.")
+  options = Options(**{field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Options)})
+  convert(*given.values(), options)
+
+
+def convert(source: str, checkpoint: str, output: str, options: Options) -> None:
+  """Converts the official `checkpoint` of the format `source` into the new directory `output`.
+
+  Raises:
+    UserError: when the checkpoint cannot be read or understood, or `output` holds something else.
+  """
+  converter = CONVERTERS[source]
+  variables = converter.open_checkpoint(checkpoint)
+  request = _request(source, variables.digest, options)
+  place = epath.Path(output)
+  if place.exists() and (not place.is_dir() or any(place.iterdir())):
+    if _request_of(place) != request:
+      raise errors.UserError(f"--output={output} holds something else already; choose a new directory.")
+    print(f"{output} holds this conversion already; nothing was written.")
+    return
+  result = converter.convert(variables, options)
+  described = jobs.describe(result.variables["params"])
+  manifest = {
+      "step": 0, "config": result.config, "versions": jobs.versions(), "parameters": described,
+      "conversion": {**request, "checkpoint": variables.place, "kind": result.kind, "dropped": list(variables.dropped)},
+  }  # fmt: skip
+  try:
+    kept = {f"{text.FOLDER}/{tokenizer.file}": tokenizer.content} if (tokenizer := result.tokenizer) else {}
+    kept |= {jobs.LABELS: result.labels} if result.labels else {}
+    checkpoints.save_variables(output, result.variables, manifest, kept)
+  except OSError as error:
+    raise errors.UserError(f"--output={output} cannot be written: {error.strerror or error}.") from error
+  print(summary(result, variables.place, output, variables.dropped))
+
+
+def summary(result: Conversion, checkpoint: str, output: str, dropped: tuple[str, ...]) -> str:
+  """What was converted, and what was left behind; optimizer slots are counted, everything else is named."""
+  model, lines = result.config["model"], []
+  for part, tree in result.variables["params"].items():
+    size = model.get(f"{part}_size", model.get("size", "")) if "encoder" in tree else ""
+    count = sum(leaf.size for leaf in jax.tree.leaves(tree))
+    lines.append(f"  {part} {count:,} parameters" + (f", size {size}" if size else ""))
+  slots = lambda name: re.sub(r".*(/\.OPTIMIZER_SLOT/.*)", r"*\1", name)
+  groups = collections.Counter(re.sub(r"^decoder\.block\..*", "decoder.block.*", slots(name)) for name in dropped)
+  lines += [f"  dropped {name}" + (f" ({count})" if count > 1 else "") for name, count in sorted(groups.items())]
+  return "\n".join([f"{checkpoint}: {result.kind}", *lines, f"written: {output}"])
+
+
+def _request(source: str, digest: str, options: Options) -> dict:
+  """What tells one conversion from another."""
+  given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+  for name in ("vocabulary", "labels"):
+    if name in given and (file := epath.Path(given[name])).is_file():
+      given[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+  return {"from": source, "sha256": digest, **given}
+
+
+def _request_of(place: epath.Path) -> dict | None:
+  """What a finished conversion was asked for, or None."""
+  try:
+    found = checkpoints.manifest(place).get("conversion", {})
+  except (OSError, ValueError):
+    return None
+  known = {"from", "sha256", *(field.name for field in dataclasses.fields(Options))}
+  return {name: value for name, value in found.items() if name in known}
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  string = lambda name, what: flags.DEFINE_string(name, None, what, flag_values=values)
+  whole = lambda name, what: flags.DEFINE_integer(name, None, what, lower_bound=1, flag_values=values)
+  string("from", f"Format of the official checkpoint: {', '.join(CONVERTERS)}.")
+  string("checkpoint", "The official checkpoint: ckpt-N, one of its files, model.safetensors, or their directory.")
+  string("output", "A new directory for the converted checkpoint.")
+  string("vocabulary", "The words of the word vectors, one a line, <pad> first; kept as the tokenizer.")
+  string("labels", "Names of a classifier's classes, one a line, in the order of its outputs.")
+  whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
+  whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
+  whole("text_length", "Words per caption, where there is no table of positions that tells; default: 16.")
+  flags.DEFINE_float(
+    "frames_per_second", None, "Of the video; default: 10, fine-tuned 12.5.", lower_bound=0.1, flag_values=values
+  )
+
+
+if __name__ == "__main__":
+  define_flags(flags.FLAGS)
+  errors.run(main)
