@@ -279,6 +279,7 @@ def test_hmdb51(put, prepare):
   put("splits/brush_hair_test_split1.txt", "a_#1_u.avi 1 \nb.avi 2 \nc.avi 0 \ngone.avi 1 \n")
   put("splits/wave_test_split1.txt", "b.avi 1 \n")
   put("splits/wave_test_split2.txt", "b.avi 2 \n")
+  put("splits/climb_test_split2.txt", "none.avi 1 \n")
   for name in ("brush_hair/a_#1_u", "brush_hair/b", "brush_hair/c", "wave/b"):
     put(f"hmdb51_org/{name}.avi")
   found = prepare("hmdb51/split1")
@@ -286,7 +287,7 @@ def test_hmdb51(put, prepare):
   assert found.clip("hmdb51_org/brush_hair/b.avi")[0::3] == ("test", "brush_hair")
   assert found.clip("hmdb51_org/wave/b.avi")[0::3] == ("train", "wave")
   assert "hmdb51_org/brush_hair/c.avi" not in found.by_source
-  assert found.labels == ["brush_hair", "wave"]
+  assert found.labels == ["brush_hair", "climb", "wave"]  # Also where no medium is there.
   assert found.missing == ["brush_hair/gone.avi"]
 
 

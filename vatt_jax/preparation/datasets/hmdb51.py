@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import dataclasses
+import re
 
 from vatt_jax.preparation.datasets.annotations import WHOLE, Example, Folder, PublicDataset, lines
 
@@ -19,8 +20,7 @@ def _examples(folder: Folder, variant: str) -> Iterator[Example]:
 
 
 def _labels(folder: Folder) -> list[str]:
-  ending = "_test_split1.txt"
-  return sorted(path.name[: -len(ending)] for path in folder.annotations(f"*{ending}"))
+  return sorted({re.sub(r"_test_split\d\.txt$", "", path.name) for path in folder.annotations("*_test_split?.txt")})
 
 
 DATASET = PublicDataset(
