@@ -63,7 +63,7 @@ def vatt_model() -> ml_collections.ConfigDict:
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
   objective = ml_collections.ConfigDict(
-    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1}
+    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False}
   )
   objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
   return objective

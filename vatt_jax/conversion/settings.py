@@ -16,7 +16,7 @@ def run(objective: dict, model: dict, data: dict) -> dict:
 def vatt_objective() -> dict:
   """NCE between video and sound, MIL-NCE between video and text."""
   return {
-      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1,
+      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
       "pairs": {"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0},
   }  # fmt: skip
 

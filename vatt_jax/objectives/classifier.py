@@ -68,6 +68,10 @@ class ClassifierObjective:
     """`<modality>/pooled` and `logits`, in inference mode."""
     return self.model.apply(variables, batch, train=False)
 
+  def on_mesh(self, mesh) -> "ClassifierObjective":
+    """The same: its loss is a mean over rows, which needs no mesh."""
+    return self
+
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "ClassifierObjective":
     """The same for clips of another size."""
     return dataclasses.replace(self, model=self.model.clone(grid=grids.get(self.model.modality, self.model.grid)))
