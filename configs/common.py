@@ -17,6 +17,7 @@ def training() -> ml_collections.ConfigDict:
   config.init_ignore = ""  # regex of variables, such as params/heads, that need not fit there
   config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
+  config.fsdp = False  # whether parameters are split along `data`, instead of lying on every device
   config.overfit_clips = 0  # above 0: only the first so many clips; the argument `:overfit` turns augmentation off too
   return config
 

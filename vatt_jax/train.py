@@ -80,7 +80,7 @@ def _train(config, workdir: str) -> None:
   spec = pipeline.batch_spec(inputs.options, config.batch_size)
   init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec, average=config.ema_decay > 0)
   shapes = jax.eval_shape(init)
-  placed = sharding.shardings(shapes, objective.partition_rules, mesh)
+  placed = sharding.shardings(shapes, objective.partition_rules, mesh, config.fsdp)
 
   # ---- State: from the own workdir, else from config.init_from, else from scratch.
   store = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
