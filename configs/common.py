@@ -13,12 +13,11 @@ def training() -> ml_collections.ConfigDict:
   config.checkpoint_every_steps = 200
   config.evaluate_every_steps = 500
   config.keep_checkpoints = 3
-  config.init_from = ""  # a workdir or checkpoint to start from
+  config.init_from = ""  # a workdir, a checkpoint or a converted directory to start from
+  config.init_ignore = ""  # regex of variables, such as params/heads, that need not fit there
   config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
-  config.overfit_clips = (
-    0  # train on the first so many clips only; the `:overfit` argument of a config turns augmentation off too
-  )
+  config.overfit_clips = 0  # above 0: only the first so many clips; the argument `:overfit` turns augmentation off too
   return config
 
 
@@ -53,15 +52,18 @@ def vatt_model() -> ml_collections.ConfigDict:
   """VATT-MBS: medium video, base audio and small text towers."""
   return ml_collections.ConfigDict({
       "video_size": "medium", "audio_size": "base", "text_size": "small", "agnostic": False,
-      "word_width": 300, "trainable_words": False, "text_scaled": False, "post_width": 1024, "va_width": 512, "vt_width": 256,
-      "dropout": 0.1, "audio_scale": 1.0, "video_projection_init": "conv_glorot", "audio_projection_init": "conv_glorot",
+      "vocabulary_size": 0, "word_width": 300, "trainable_words": False, "word_projection": True,
+      "text_form": "vatt", "text_aggregation": "token", "text_scaled": False,
+      "post_width": 1024, "head": "fac", "va_width": 512, "vt_width": 256, "head_norms": "video", "va_to_vt": "mlp",
+      "normalised_positions": True, "aggregation_position": False, "dropout": 0.1, "audio_scale": 1.0,
+      "video_projection_init": "conv_glorot", "audio_projection_init": "conv_glorot",
   })  # fmt: skip
 
 
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
   objective = ml_collections.ConfigDict(
-    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean"}
+    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1}
   )
   objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
   return objective
@@ -70,8 +72,79 @@ def vatt_objective() -> ml_collections.ConfigDict:
 def adam() -> ml_collections.ConfigDict:
   """VATT's pretraining schedule (A.2.4)."""
   return ml_collections.ConfigDict({
-      "name": "adam", "learning_rate": 1e-4, "final_learning_rate": 5e-5, "warmup_steps": 10_000,
+      "name": "adam", "learning_rate": 1e-4, "final_learning_rate": 5e-5, "warmup_steps": 10_000, "decay": "half_cosine",
       "b1": 0.9, "b2": 0.999, "epsilon": 1e-7, "weight_decay": 0.0, "clip_global_norm": 0.0,
+  })  # fmt: skip
+
+
+def classifier_objective(modality: str) -> ml_collections.ConfigDict:
+  """Fine-tuning of one tower; `modality` is "video" (pictures too) or "audio"."""
+  return ml_collections.ConfigDict({
+      "name": "classifier", "modality": modality, "label_smoothing": 0.0, "balanced": False, "mix_up": 0.0,
+  })  # fmt: skip
+
+
+def classifier_model() -> ml_collections.ConfigDict:
+  """What "" and -1 leave open is the model's that the run starts from; without one it is VATT-Base."""
+  return ml_collections.ConfigDict({
+      "size": "", "post_width": -1, "dropout": 0.1, "classifier_dropout": 0.0, "input_scale": 1.0,
+      "projection_init": "conv_glorot",
+  })  # fmt: skip
+
+
+def classifier_data(modality: str, classes: int, multiple: bool = False) -> ml_collections.ConfigDict:
+  """Labelled clips of one modality, all patches kept; patches of () or 0 are those of `init_from`.
+
+  Args:
+    classes: 0: as many as the data set has.
+  """
+  data = vatt_data()
+  data.label = ml_collections.ConfigDict({"classes": classes, "multiple": multiple})
+  del data["text"]
+  if modality == "video":
+    del data["audio"]
+    data.video.update({"frames_per_second": 12.5, "size": 320, "patch": (), "drop_rate": 0.0})
+  else:
+    del data["video"]
+    data.audio.update({"sample_rate_hz": 24_000, "patch": 0, "drop_rate": 0.0, "noise": 0.0})
+  return data
+
+
+def sgd() -> ml_collections.ConfigDict:
+  """VATT's fine-tuning (A.2.5, A.3): momentum, warm-up, half a cosine to 0."""
+  return ml_collections.ConfigDict({
+      "name": "sgd", "learning_rate": 0.005, "final_learning_rate": 0.0, "warmup_steps": 2500, "decay": "half_cosine",
+      "momentum": 0.9, "clip_global_norm": 0.0, "clip_only": "",
+  })  # fmt: skip
+
+
+def video_finetuning(classes: int) -> ml_collections.ConfigDict:
+  """What Kinetics and Moments in Time share (VATT A.2.5; dropout and clipping are from the official code)."""
+  config = training()
+  config.batch_size = 64
+  config.total_steps = 100_000
+  config.log_every_steps = 50
+  config.checkpoint_every_steps = 2_000
+  config.evaluate_every_steps = 10_000
+  config.objective = classifier_objective("video")
+  config.objective.label_smoothing = 0.1
+  config.model = classifier_model()
+  config.model.classifier_dropout = 0.5
+  config.data = classifier_data("video", classes)
+  config.optimizer = sgd()
+  config.optimizer.update({"clip_global_norm": 0.75, "clip_only": "^video/"})
+  config.evaluators = {
+    "validation": classification("validation", "every"),
+    "final": classification("validation", "final", windows=4, crops=3),
+  }
+  return config
+
+
+def classification(split: str, when: str, windows: int = 1, crops: int = 1) -> ml_collections.ConfigDict:
+  """Top-1 and top-5, or mean average precision where clips have several labels; logits averaged over all views."""
+  return ml_collections.ConfigDict({
+      "kind": "classification", "split": split, "when": when, "windows": windows, "crops": crops, "average": "logits",
+      "batch_size": 16,
   })  # fmt: skip
 
 
@@ -84,30 +157,32 @@ def retrieval(split: str, when: str, windows: int = 1) -> ml_collections.ConfigD
 
 def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The `:smoke` form: the same code at tiny size, on miniature clips, within seconds."""
-  config.batch_size = 8
-  config.total_steps = 4
-  config.log_every_steps = 1
-  config.checkpoint_every_steps = 2
-  config.evaluate_every_steps = 2
-  config.data.directory = ""
-  config.data.group_by = ""
-  config.data.video.update({"frames": 4, "size": 32, "patch": (2, 16, 16)})
-  config.data.audio.update(
-    {
-      "samples": 3_200,
-      "sample_rate_hz": 8_000,
-      "patch": 160,
-      "spectrogram_patch": (4, 8),
-      "mels": 16,
-      "mel_high_hz": 3800.0,
-    }
-  )
-  config.data.text.length = 8
-  config.model.update({
-      "video_size": "tiny", "audio_size": "tiny", "text_size": "tiny", "word_width": 16, "post_width": 32,
-      "va_width": 32, "vt_width": 16,
+  config.update({
+      "batch_size": 8, "total_steps": 4, "log_every_steps": 1, "checkpoint_every_steps": 2, "evaluate_every_steps": 2,
   })  # fmt: skip
-  config.optimizer.warmup_steps = 2
+  tiny = {
+      "model": {
+          "video_size": "tiny", "audio_size": "tiny", "text_size": "tiny", "size": "tiny", "word_width": 16,
+          "post_width": 32, "va_width": 32, "vt_width": 16,
+      },
+      "data": {"directory": "", "group_by": ""},
+      "data.video": {"frames": 4, "size": 32, "patch": (2, 16, 16)},
+      "data.audio": {
+          "samples": 3_200, "sample_rate_hz": 8_000, "patch": 160, "spectrogram_patch": (4, 8), "mels": 16,
+          "mel_high_hz": 3800.0,
+      },
+      "data.text": {"length": 8},
+      "data.label": {"classes": 0},
+      "optimizer": {"warmup_steps": 2},
+  }  # fmt: skip
+  for place, fields in tiny.items():
+    node = config
+    for part in place.split("."):
+      node = node.get(part) if node is not None else None
+    if node is not None:
+      node.update({name: value for name, value in fields.items() if name in node})
+  if config.model.get("post_width", 0) < 0:
+    config.model.post_width = 0
   for evaluator in config.evaluators.values():
     evaluator.batch_size = 8
     evaluator.windows = 1

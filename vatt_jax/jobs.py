@@ -4,6 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import importlib.metadata
 import platform
+import re
 import shlex
 import sys
 
@@ -14,15 +15,16 @@ import ml_collections
 
 from vatt_jax import objectives
 from vatt_jax.cache import cache_directory
-from vatt_jax.data import audio, pipeline, records as records_lib, text, video
+from vatt_jax.data import audio, label, pipeline, records as records_lib, text, video
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import evaluators
 from vatt_jax.evaluation.report import write_report as _write_report
 from vatt_jax.evaluation.retrieval import NothingToCompare
+from vatt_jax.models import positions
 from vatt_jax.training import checkpoints, mesh as mesh_lib, sharding, workdir as workdir_lib
 from vatt_jax.training.state import State
 
-TOKENIZER = "tokenizer/sentencepiece.model"
+LABELS = "labels.txt"  # of a workdir: the classes that its model knows, one a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,30 +39,45 @@ class Inputs:
 
   directory: str
   options: pipeline.InputOptions
-  tokenizer: text.SentencePiece | None
+  tokenizer: text.Tokenizer | None
 
   @property
   def vocabulary_size(self) -> int:
     return self.tokenizer.vocabulary_size if self.tokenizer else 0
 
 
-def input_options(data: ml_collections.ConfigDict) -> pipeline.InputOptions:
-  """`config.data` -> options. UserError for unknown fields or values that do not fit together."""
+def input_options(data: ml_collections.ConfigDict, labels: tuple[str, ...] = ()) -> pipeline.InputOptions:
+  """`config.data` -> options. UserError for unknown fields or values that do not fit together.
+
+  Args:
+    labels: names of the classes; none when only shapes are wanted.
+  """
+  kinds = {"video": video.VideoOptions, "audio": audio.AudioOptions, "text": text.TextOptions}
   fields = lambda node: {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in node.to_dict().items()}
   try:
-    return pipeline.InputOptions(
-      video.VideoOptions(**fields(data.video)),
-      audio.AudioOptions(**fields(data.audio)),
-      text.TextOptions(**fields(data.text)),
-    )
+    read = {name: kind(**fields(data[name])) for name, kind in kinds.items() if data.get(name) is not None}
+    if data.get("label") is not None:
+      read["label"] = label.LabelOptions(**fields(data.label), names=labels)
+    return pipeline.InputOptions(**read)
   except (TypeError, ValueError) as error:
     raise UserError(f"config.data cannot be used: {error}.") from error
+
+
+def complete(config: ml_collections.ConfigDict, workdir: str) -> None:
+  """Fills, in place, what the config leaves open: from the run in the workdir, else from what it starts from."""
+  stored = epath.Path(workdir) / "config.json"
+  source = None
+  if stored.exists():
+    source = workdir_lib.read_config(workdir)
+  elif config.init_from:
+    source = checkpoints.manifest(checkpoints.find(config.init_from))["config"]
+  objectives.inherit(config, source)
 
 
 def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   """Opens the data set; without a directory in the config, miniature clips are made in the workdir.
 
-  The tokenizer of the workdir comes first, then that of `init_from`: their weights know no other.
+  The tokenizer and the classes of the workdir come first, then those of `init_from`: their weights know no other.
   """
   directory = config.data.directory
   if not directory:
@@ -70,17 +87,22 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   start = epath.Path(config.init_from or workdir)  # a workdir, or one of its checkpoints/<step>
   if start.parent.name == checkpoints.FOLDER:
     start = start.parent.parent
-  homes = (epath.Path(workdir), start, epath.Path(directory))
-  path = next((home / TOKENIZER for home in homes if (home / TOKENIZER).exists()), None)
-  return Inputs(directory, input_options(config.data), text.SentencePiece(str(path)) if path else None)
+  names = ()
+  if config.data.get("label") is not None:
+    kept = epath.Path(workdir) / LABELS
+    names = tuple(kept.read_text().splitlines()) if kept.exists() else tuple(records_lib.labels(directory))
+  options = input_options(config.data, names)
+  tokenizer = text.load_tokenizer(workdir, start, directory) if options.text else None
+  return Inputs(directory, options, tokenizer)
 
 
-def keep_tokenizer(inputs: Inputs, workdir: str) -> None:
-  """Copies the vocabulary beside the weights that are trained with it."""
-  path = epath.Path(workdir) / TOKENIZER
-  if inputs.tokenizer and not path.exists():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(inputs.tokenizer.model)
+def keep_vocabularies(inputs: Inputs, workdir: str) -> None:
+  """Copies tokenizer and class names beside the weights that are trained with them."""
+  if inputs.tokenizer:
+    text.save_tokenizer(inputs.tokenizer, workdir)
+  path = epath.Path(workdir) / LABELS
+  if inputs.options.label and inputs.options.label.names and not path.exists():
+    path.write_text("".join(f"{name}\n" for name in inputs.options.label.names))
 
 
 def build_objective(config: ml_collections.ConfigDict, inputs: Inputs):
@@ -98,9 +120,16 @@ class Evaluation:
   """
 
   def __init__(self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print):
-    self._inputs, self._mesh, self._spaces, self._say = inputs, mesh, objective.spaces, say
+    self._say = say
     self._shards = mesh.shape["replica"] * mesh.shape["data"]
-    self._encode = jax.jit(objective.encode, out_shardings=mesh_lib.replicated(mesh))
+    self._setting = evaluators.Setting(
+      encode=jax.jit(objective.encode, out_shardings=mesh_lib.replicated(mesh)),
+      spaces=objective.spaces,
+      directory=inputs.directory,
+      options=inputs.options,
+      tokenizer=inputs.tokenizer,
+      place=lambda batch: mesh_lib.to_devices(batch, mesh),
+    )
     self._evaluators = {}
     self.embedded = {}
     splits = records_lib.splits(inputs.directory)
@@ -118,16 +147,15 @@ class Evaluation:
     for name, evaluator in self._evaluators.items():
       if when not in (None, evaluator.when):
         continue
+      rows = -(-evaluator.batch_size // self._shards) * self._shards
       try:
-        result = evaluators.run(
-            name, evaluator, -(-evaluator.batch_size // self._shards) * self._shards, self._encode, variables, self._spaces, self._inputs.directory, self._inputs.options,
-            self._inputs.tokenizer, place=lambda batch: mesh_lib.to_devices(batch, self._mesh), progress=progress,
-        )  # fmt: skip
+        result = evaluators.run(name, evaluator, self._setting, variables, rows, progress)
       except NothingToCompare as error:
         self._say(f"evaluator {name!r}: {error}")
         continue
       metrics |= result.metrics
-      self.embedded[name] = result.embedded
+      if result.embedded is not None:
+        self.embedded[name] = result.embedded
     return metrics
 
 
@@ -136,26 +164,54 @@ def on_devices(tree: dict, mesh) -> dict:
   return jax.device_put(tree, mesh_lib.replicated(mesh))
 
 
-def load_parameters(state: State, place: str) -> State:
-  """The parameters and batch statistics of another run's checkpoint in a fresh state.
+def load_parameters(state: State, objective, place: str, ignore: str = "") -> tuple[State, list[str]]:
+  """A fresh state with the variables of another run's checkpoint, or of a converted directory.
+
+  The objective picks what it has use for (`adopt`); position tables of another length are resized.
+
+  Args:
+    ignore: regex of the variables, "params/...", that may be missing, unexpected or of another shape.
+
+  Returns:
+    The state, and the names of variables that stayed as they were.
 
   Raises:
     UserError: naming what is missing, unexpected or of another shape.
   """
-  loaded = checkpoints.restore_variables(checkpoints.find(place))
+  loaded = _names(objective.adopt(checkpoints.restore_variables(checkpoints.find(place))))
   mine = {"params": state.params, **state.model_state}
-  names = lambda tree: {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-  have, want = names(loaded), names(mine)
-  wrong = [f"missing {name}" for name in want.keys() - have.keys()]
-  wrong += [f"unexpected {name}" for name in have.keys() - want.keys()]
-  wrong += [
-    f"{n} is {have[n].shape}, not {want[n].shape}" for n in have.keys() & want.keys() if have[n].shape != want[n].shape
-  ]
+  want = _names(mine)
+  may_differ = lambda name: bool(ignore) and re.search(ignore, name) is not None
+  may_miss = lambda name: may_differ(name) or bool(objective.fresh) and re.search(objective.fresh, name) is not None
+  fits = lambda name: positions.fits(name, loaded[name].shape, want[name].shape)
+  wrong = [f"missing {name}" for name in want.keys() - loaded.keys() if not may_miss(name)]
+  wrong += [f"unexpected {name}" for name in loaded.keys() - want.keys() if not may_differ(name)]
+  taken = {name for name in want.keys() & loaded.keys() if fits(name)}
+  other = want.keys() & loaded.keys() - taken
+  wrong += [f"{n} is {loaded[n].shape}, not {want[n].shape}" for n in other if not may_differ(n)]
   if wrong:
-    raise UserError(f"{place} does not fit this model:\n  " + "\n  ".join(sorted(wrong)[:20]))
-  placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), loaded, mine)
+    raise UserError(
+      f"{place} does not fit this model:\n  "
+      + "\n  ".join(sorted(wrong)[:20])
+      + "\nWhat may differ all the same can be "
+      "named by a regex, --config.init_ignore=REGEX."
+    )
+
+  def take(path, old):
+    name = sharding.path_name(path)
+    if name not in taken:
+      return old
+    new = loaded[name]
+    return jax.device_put(positions.resize_table(new, len(old)) if new.shape != old.shape else new, old.sharding)
+
+  placed = jax.tree_util.tree_map_with_path(take, mine)
   params = placed.pop("params")
-  return state.replace(params=params, model_state=placed, ema=jax.tree.map(jnp.copy, params) if state.ema else {})
+  ema = jax.tree.map(jnp.copy, params) if state.ema else {}
+  return state.replace(params=params, model_state=placed, ema=ema), sorted(want.keys() - taken)
+
+
+def _names(tree: dict) -> dict:
+  return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def write_report(workdir: str, config, results: dict, embedded: dict) -> None:

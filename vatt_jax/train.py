@@ -50,6 +50,7 @@ def _train(config, workdir: str) -> None:
   # ---- Set-up: whether this config goes on with what is in the workdir.
   tf.config.set_visible_devices([], "GPU")
   stop = _watch_signals()
+  jobs.complete(config, workdir)
   for warning in workdir_lib.check_config(workdir, config.to_dict()):
     _say(f"warning: {warning}")
   jobs.compilation_cache()
@@ -88,10 +89,11 @@ def _train(config, workdir: str) -> None:
   if state is None:
     state = jax.jit(init, out_shardings=placed)()
     if config.init_from:
-      state = jobs.load_parameters(state, config.init_from)
+      state, left = jobs.load_parameters(state, objective, config.init_from, config.init_ignore)
+      _say(f"starts from {config.init_from}" + (f", but for {', '.join(left)}" if left else ""))
   first = int(state.step)
   workdir_lib.store_config(workdir, config.to_dict())
-  jobs.keep_tokenizer(inputs, workdir)
+  jobs.keep_vocabularies(inputs, workdir)
   if first < config.total_steps:
     results.unlink(missing_ok=True)  # It marks a complete run, and this one was given more steps.
   _say(sharding.parameter_table(state.params, placed.params))

@@ -68,7 +68,7 @@ def test_wrong_settings_are_named():
     VattObjective(Vatt(**TINY), {"video_smell": 1.0})
   with pytest.raises(ValueError, match="positive weight"):
     VattObjective(Vatt(**TINY), {"video_audio": 0.0})
-  with pytest.raises(ValueError, match="asymmetric, symmetric"):
+  with pytest.raises(ValueError, match="asymmetric, asymmetric_once, symmetric"):
     VattObjective(Vatt(**TINY), TWO, loss_name="nce")
 
 

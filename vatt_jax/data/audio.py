@@ -6,7 +6,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from vatt_jax.data import random
+from vatt_jax.data import patches, random
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +161,16 @@ def log_mel(window: tf.Tensor, options: AudioOptions) -> tf.Tensor:
   low, high = tf.reduce_min(mel), tf.reduce_max(mel)
   mel = (mel - low) / tf.maximum(high - low, 1e-6)
   return mel[: options.grid[0] * options.spectrogram_patch[0]]
+
+
+def spectrograms(waves: np.ndarray, options: AudioOptions) -> tuple[np.ndarray, tuple[int, int]]:
+  """float32 (B, S) in [-1, 1], or int16 -> patches float32 (B, N, P) and their grid; the length may be any."""
+  waves = waves / 32768.0 if waves.dtype == np.int16 else waves
+  options = dataclasses.replace(options, samples=waves.shape[1])
+  cut = lambda wave: patches.spectrogram_patches(
+    log_mel(tf.constant(wave, tf.float32), options), options.spectrogram_patch
+  )
+  return np.stack([cut(wave).numpy() for wave in waves]), options.grid
 
 
 def silence(options: AudioOptions) -> np.ndarray:

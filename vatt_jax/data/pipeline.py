@@ -13,9 +13,13 @@ import jax
 import numpy as np
 import tensorflow as tf
 
-from vatt_jax.data import audio, patches, random, text, video
+from vatt_jax.data import audio, label, patches, random, text, video
+from vatt_jax.data.audio import AudioOptions
+from vatt_jax.data.label import LabelOptions
 from vatt_jax.data.order import Order
 from vatt_jax.data.records import FEATURES, Records
+from vatt_jax.data.text import TextOptions
+from vatt_jax.data.video import VideoOptions
 
 Batch = dict[str, np.ndarray]
 
@@ -25,24 +29,35 @@ _FAILURES = (tf.errors.OpError, UnicodeDecodeError)
 
 @dataclasses.dataclass(frozen=True)
 class InputOptions:
-  """How a record becomes the arrays of an example."""
+  """How a record becomes the arrays of an example; what is None is not read."""
 
-  video: video.VideoOptions
-  audio: audio.AudioOptions
-  text: text.TextOptions
+  video: VideoOptions | None = None
+  audio: AudioOptions | None = None
+  text: TextOptions | None = None
+  label: LabelOptions | None = None
+
+  @property
+  def seconds(self) -> float:
+    """Length of the longest window."""
+    return max([track.seconds for track in (self.video, self.audio) if track], default=0.0)
 
 
 def batch_spec(options: InputOptions, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes and dtypes of a training batch of this many rows."""
   spec = {}
   for name, track in (("video", options.video), ("audio", options.audio)):
-    dropped = 0.0 if getattr(track, "spectrogram", False) else track.drop_rate
-    tokens = patches.keep_count(math.prod(track.grid), dropped)
-    spec[f"{name}/patches"] = ((rows, tokens, track.patch_values), track.patch_dtype)
-    spec[f"{name}/positions"] = ((rows, tokens), np.int32)
-    spec[f"{name}/present"] = ((rows,), np.bool_)
-  captions = (rows, options.text.candidates, options.text.length)
-  spec |= {"text/ids": (captions, np.int32), "text/mask": (captions, np.bool_), "text/present": ((rows,), np.bool_)}
+    if track:
+      dropped = 0.0 if getattr(track, "spectrogram", False) else track.drop_rate
+      tokens = patches.keep_count(math.prod(track.grid), dropped)
+      spec[f"{name}/patches"] = ((rows, tokens, track.patch_values), track.patch_dtype)
+      spec[f"{name}/positions"] = ((rows, tokens), np.int32)
+      spec[f"{name}/present"] = ((rows,), np.bool_)
+  if options.text:
+    captions = (rows, options.text.candidates, options.text.length)
+    spec |= {"text/ids": (captions, np.int32), "text/mask": (captions, np.bool_), "text/present": ((rows,), np.bool_)}
+  if options.label:
+    multiple = options.label.multiple
+    spec["label"] = ((rows, options.label.classes), np.float32) if multiple else ((rows,), np.int32)
   return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in spec.items()}
 
 
@@ -90,14 +105,16 @@ def training_batches(
 
 def evaluation_batches(
     records: Records, batch_size: int, options: InputOptions, tokenizer: text.Tokenizer | None, *,
-    offset: float = 0.5, threads: int | None = None, on_broken: Callable[[int, str], None] = lambda number, reason: None,
+    offset: float = 0.5, crop_place: float = 0.5, threads: int | None = None,
+    on_broken: Callable[[int, str], None] = lambda number, reason: None,
 ) -> Iterator[Batch]:  # fmt: skip
   """Every record once, in order, without augmentation or DropToken; `valid` bool (B,) is false in padding rows.
 
   Args:
     offset: where in a longer clip the window lies, from 0 (its start) to 1 (its end).
+    crop_place: where on the longer side of the picture the square lies, from 0 (left or top) to 1.
   """
-  example = example_function(options, tokenizer, seed=0, train=False, offset=offset)
+  example = example_function(options, tokenizer, seed=0, train=False, offset=offset, crop_place=crop_place)
   broken: set[tuple[int, int]] = set()  # (epoch, record): other visits may pick other, readable frames
   size, step = len(records), 0
   steps = -(-size // batch_size)
@@ -123,21 +140,28 @@ def evaluation_batches(
 
 
 def example_function(
-  options: InputOptions, tokenizer: text.Tokenizer | None, seed: int, *, train: bool, offset: float | None = None
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+  options: InputOptions, tokenizer: text.Tokenizer | None, seed: int, *, train: bool, offset: float = 0.5,
+  crop_place: float = 0.5,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
   """A function of (record string, epoch, record number) that makes one example, in the graph or eagerly."""
 
   def example(record, epoch, number):
     parsed = tf.io.parse_single_example(record, FEATURES)
     key = random.example_key(seed, epoch, number)
-    place = random.uniform(key, "offset") if train else tf.constant(0.5 if offset is None else offset, tf.float32)
+    place = random.uniform(key, "offset") if train else tf.constant(offset, tf.float32)
     samples = tf.io.decode_raw(parsed["audio/samples"], tf.int16)
     rate = tf.maximum(tf.cast(parsed["audio/sample_rate_hz"], tf.float32), 1.0)
     duration = _clip_seconds(parsed["video/timestamps"], parsed["audio/start_seconds"], tf.size(samples), rate)
-    out = _video_example(parsed, place, duration, key, options.video, train)
-    out |= _audio_example(parsed, samples, place, duration, key, options.audio, train)
-    # In evaluation the caption is that of the clip's middle, wherever the window lies: one clip, one text.
-    out |= _text_example(parsed, place if train else tf.constant(0.5), duration, options, tokenizer)
+    out = {}
+    if options.video:
+      out |= _video_example(parsed, place, duration, key, options.video, train, crop_place)
+    if options.audio:
+      out |= _audio_example(parsed, samples, place, duration, key, options.audio, train)
+    if options.text:
+      # In evaluation the caption is that of the clip's middle, wherever the window lies: one clip, one text.
+      out |= _text_example(parsed, place if train else tf.constant(0.5), duration, options, tokenizer)
+    if options.label:
+      out["label"] = _label_example(parsed["label"], options.label)
     return out
 
   return example
@@ -156,14 +180,14 @@ def _window_start(place, duration, seconds):
   return place * tf.maximum(duration - seconds, 0.0)
 
 
-def _video_example(parsed, place, duration, key, options, train):
+def _video_example(parsed, place, duration, key, options, train, crop_place):
   jpegs = parsed["video/frames"]
   present = tf.size(jpegs) > 0
 
   def read():
     start = _window_start(place, duration, options.seconds)
     chosen = video.pick_frames(parsed["video/timestamps"], start, duration, options)
-    return video.read_frames(tf.gather(jpegs, chosen), key, options, train)
+    return video.read_frames(tf.gather(jpegs, chosen), key, options, train, crop_place)
 
   black = lambda: tf.zeros([options.frames, options.size, options.size, 3], tf.uint8)
   frames = tf.ensure_shape(tf.cond(present, read, black), [options.frames, options.size, options.size, 3])
@@ -191,8 +215,7 @@ def _audio_example(parsed, samples, place, duration, key, options, train):
 
 
 def _text_example(parsed, place, duration, options, tokenizer):
-  seconds = max(options.video.seconds, options.audio.seconds)
-  centre = _window_start(place, duration, seconds) + tf.minimum(duration, seconds) / 2
+  centre = _window_start(place, duration, options.seconds) + tf.minimum(duration, options.seconds) / 2
 
   def encode(texts, starts, ends, centre):
     if tokenizer is None or not len(texts):
@@ -210,6 +233,12 @@ def _text_example(parsed, place, duration, options, tokenizer):
     "text/mask": tf.ensure_shape(mask, shape),
     "text/present": tf.ensure_shape(present, []),
   }
+
+
+def _label_example(name, options):
+  encode = lambda name: label.encode_label(name.decode("utf-8", "replace"), options)
+  shape, dtype = ([options.classes], tf.float32) if options.multiple else ([], tf.int32)
+  return tf.ensure_shape(tf.numpy_function(encode, [name], dtype, stateful=False), shape)
 
 
 def _batches(steps, numbers, rows, records, example, threads):

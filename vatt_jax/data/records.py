@@ -72,6 +72,15 @@ def splits(directory: str) -> dict[str, int]:
   return {split["name"]: sum(int(n) for n in split["shardLengths"]) for split in info["splits"]}
 
 
+def labels(directory: str) -> list[str]:
+  """Names of the classes, in the order of their numbers: `labels.txt`, else the sorted names of the training split."""
+  path = epath.Path(directory) / "labels.txt"
+  if path.exists():
+    return path.read_text().splitlines()
+  names = Records(directory, "train").strings("label")
+  return sorted({part for name in names for part in name.split("|") if part})
+
+
 def decode(record: bytes) -> dict:
   """One record as Python values: lists of bytes and floats, `audio/samples` int16 (S,)."""
   example = tf.train.Example.FromString(record)

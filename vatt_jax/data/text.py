@@ -1,6 +1,7 @@
 """Captions of a clip: which ones, and their ids."""
 
 import dataclasses
+import string
 from typing import Protocol
 
 from etils import epath
@@ -26,9 +27,16 @@ class TextOptions:
 
 
 class Tokenizer(Protocol):
-  """Strings to ids; 0 is padding."""
+  """Strings to ids; 0 is padding.
+
+  Attributes:
+    vocabulary_size: V.
+    file, content: the name and the bytes of the one file that `load_tokenizer` needs.
+  """
 
   vocabulary_size: int
+  file: str
+  content: bytes
 
   def encode(self, text: str) -> list[int]:
     """Ids of one string, without padding."""
@@ -41,15 +49,65 @@ class SentencePiece:
     UserError: when the file does not exist.
   """
 
+  file = "sentencepiece.model"
+
   def __init__(self, path: str):
     if not epath.Path(path).exists():
       raise UserError(f"there is no vocabulary at {path}: the data set was prepared without captions.")
-    self.model = epath.Path(path).read_bytes()
-    self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.model)
+    self.content = epath.Path(path).read_bytes()
+    self._processor = sentencepiece.SentencePieceProcessor(model_proto=self.content)
     self.vocabulary_size = self._processor.vocab_size()
 
   def encode(self, text: str) -> list[int]:
     return self._processor.encode(text)
+
+
+class Words:
+  """A word list, one word a line, as VATT's (65,536 words): punctuation deleted, lower case, split at white space.
+
+  The list holds <pad>, which is its first word, <unk>, and as a rule <bos> and <eos>, which are not added to texts.
+
+  Raises:
+    UserError: when the file does not exist or is no such list.
+  """
+
+  file = "words.txt"
+
+  def __init__(self, path: str):
+    if not epath.Path(path).exists():
+      raise UserError(f"there is no word list at {path}.")
+    self.content = epath.Path(path).read_bytes()
+    words = [line.strip() for line in self.content.decode("utf-8", "replace").splitlines()]
+    self._ids = {word: i for i, word in reversed(list(enumerate(words)))}
+    if self._ids.get("<pad>") != 0 or "<unk>" not in self._ids:
+      raise UserError(f"{path} is no word list: its first line must be <pad>, and a line must be <unk>.")
+    self.vocabulary_size = len(words)
+
+  def encode(self, text: str) -> list[int]:
+    words = text.lower().translate(_NO_PUNCTUATION).split()
+    return [self._ids.get(word, self._ids["<unk>"]) for word in words]
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+FOLDER = "tokenizer"  # beside a data set, in a workdir, in a converted directory
+
+
+def load_tokenizer(*places: str | epath.Path) -> Tokenizer | None:
+  """The tokenizer of the first of these directories that has one."""
+  for place in places:
+    for kind in (SentencePiece, Words):
+      path = epath.Path(place) / FOLDER / kind.file
+      if path.exists():
+        return kind(str(path))
+  return None
+
+
+def save_tokenizer(tokenizer: Tokenizer, place: str) -> None:
+  """Writes it into a directory, where `load_tokenizer` finds it; one that is there stays."""
+  path = epath.Path(place) / FOLDER / tokenizer.file
+  if not path.exists():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tokenizer.content)
 
 
 def nearest_captions(starts: np.ndarray, ends: np.ndarray, centre: float, count: int) -> np.ndarray:

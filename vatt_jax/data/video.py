@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from vatt_jax.data import random
 
+CROPS = ("inception", "vgg", "random", "centre")
+
 
 @dataclasses.dataclass(frozen=True)
 class VideoOptions:
@@ -19,7 +21,9 @@ class VideoOptions:
     size: side of the square crop in pixels.
     patch: (t, h, w).
     drop_rate: fraction of the patches dropped in training.
-    crop: "inception" (random area and aspect, the paper's), "random" (random place, no scaling) or "centre".
+    crop: "inception" (random area and aspect, the paper's), "vgg" (the official code's default: both sides scaled apart
+      by up to a fifth, in four clips of five, then a random square of the picture's short side), "random" (random place,
+      no scaling) or "centre".
     min_area: smallest area of an "inception" crop, as a fraction of the picture.
     flip: whether clips are mirrored half of the time.
     colour_jitter: probability of brightness, saturation, contrast and hue changes (VATT: 0.8).
@@ -36,8 +40,8 @@ class VideoOptions:
   colour_jitter: float = 0.0
 
   def __post_init__(self):
-    if self.crop not in ("inception", "random", "centre"):
-      raise ValueError(f"crop {self.crop!r} is not one of inception, random, centre")
+    if self.crop not in CROPS:
+      raise ValueError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
     if self.frames % self.patch[0] or self.size % self.patch[1] or self.size % self.patch[2]:
       raise ValueError(f"{self.frames} frames of {self.size} pixels do not divide into patches of {self.patch}")
 
@@ -69,10 +73,19 @@ def pick_frames(timestamps: tf.Tensor, start: tf.Tensor, duration: tf.Tensor, op
   return tf.maximum(tf.searchsorted(timestamps, wanted, side="right") - 1, 0)
 
 
-def read_frames(jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
-  """JPEG strings (T,) -> uint8 (T, size, size, 3); one crop, flip and colour change for the whole clip."""
+def read_frames(
+  jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool, crop_place: float = 0.5
+) -> tf.Tensor:
+  """JPEG strings (T,) -> uint8 (T, size, size, 3); one crop, flip and colour change for the whole clip.
+
+  Args:
+    crop_place: in evaluation, where on the longer side the square lies: 0 is left or top, 1 right or bottom.
+  """
   shape = tf.io.extract_jpeg_shape(jpegs[0])
-  box = _random_box(shape, key, options) if train and options.crop != "centre" else _centre_box(shape)
+  if train and options.crop != "centre":
+    box = _random_box(shape, key, options)
+  else:
+    box = _square_box(shape, crop_place)
   frames = tf.map_fn(
     lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, box, channels=3), jpegs, fn_output_signature=tf.uint8
   )
@@ -86,10 +99,11 @@ def read_frames(jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: 
   return tf.ensure_shape(frames, [options.frames, options.size, options.size, 3])
 
 
-def _centre_box(shape: tf.Tensor) -> tf.Tensor:
-  """(y, x, height, width) of the largest square in the middle."""
+def _square_box(shape: tf.Tensor, place: float) -> tf.Tensor:
+  """(y, x, height, width) of a largest square."""
   side = tf.minimum(shape[0], shape[1])
-  return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
+  free = tf.cast(shape[:2] - side, tf.float32)
+  return tf.concat([tf.cast(free * place, tf.int32), [side, side]], 0)
 
 
 def _random_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
@@ -97,11 +111,24 @@ def _random_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.T
     side = tf.minimum(shape[0], shape[1])
     place = random.uniform(key, "crop", [2]) * tf.cast(shape[:2] - side + 1, tf.float32)
     return tf.concat([tf.cast(place, tf.int32), [side, side]], 0)
+  if options.crop == "vgg":
+    return _vgg_box(tf.cast(shape[:2], tf.float32), key)
   begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
       shape, tf.zeros([1, 0, 4]), random.stream(key, "crop"), min_object_covered=0.1, aspect_ratio_range=(0.5, 2.0),
       area_range=(options.min_area, 1.0), max_attempts=100, use_image_if_no_bounding_boxes=True,
   )  # fmt: skip
   return tf.stack([begin[0], begin[1], extent[0], extent[1]])
+
+
+def _vgg_box(shape: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+  """The part of the picture that is left when it is scaled by (a, b), its short side fitted, and a square cut out."""
+  draws = random.uniform(key, "crop", [5])
+  scales = tf.where(draws[0] < 0.8, 0.8 + 0.4 * draws[1:3], tf.ones([2]))
+  side = tf.reduce_min(shape * scales)  # of the square, after scaling
+  extent = side / scales
+  begin = tf.cast((shape - extent) * draws[3:5], tf.int32)
+  extent = tf.maximum(tf.cast(extent, tf.int32), 1)
+  return tf.concat([begin, extent], 0)
 
 
 def _jitter_colours(frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:

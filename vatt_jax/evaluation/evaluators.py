@@ -8,98 +8,143 @@ import numpy as np
 import tqdm
 
 from vatt_jax.data import pipeline, records as records_lib
-from vatt_jax.data.text import nearest_captions
+from vatt_jax.data.text import Tokenizer, nearest_captions
 from vatt_jax.errors import UserError
+from vatt_jax.evaluation import classification
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet
 from vatt_jax.evaluation.retrieval import evaluate_set
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-  """What one evaluator found: flat metrics `eval/<set>/...`, and the embeddings for the report."""
+class Setting:
+  """What all evaluators of a run share.
 
-  metrics: dict[str, float]
-  embedded: EmbeddedSet
-
-
-def run(
-    name: str, config, batch_size: int, encode: Callable[[dict, dict], dict], variables: dict, spaces: dict, directory: str,
-    options: pipeline.InputOptions, tokenizer, *, place=lambda batch: batch, progress: bool = False,
-) -> Result:  # fmt: skip
-  """Runs the evaluator `config.evaluators[name]`.
-
-  Args:
-    name: becomes `<set>` in the metric names.
-    config: of this evaluator: kind, split, windows.
-    batch_size: a multiple of the devices that share a batch.
+  Attributes:
     encode: jitted, (variables, batch) -> outputs.
     spaces: which outputs meet, as objectives have it.
     directory, options, tokenizer: the data set and how it is read.
     place: puts a host batch onto devices.
+  """
+
+  encode: Callable[[dict, dict], dict]
+  spaces: dict
+  directory: str
+  options: pipeline.InputOptions
+  tokenizer: Tokenizer | None
+  place: Callable[[dict], dict] = lambda batch: batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What one evaluator found: flat metrics `eval/<set>/...`, and for retrieval the embeddings for the report."""
+
+  metrics: dict[str, float]
+  embedded: EmbeddedSet | None = None
+
+
+def run(name: str, config, setting: Setting, variables: dict, batch_size: int, progress: bool = False) -> Result:
+  """Runs the evaluator `config.evaluators[name]`.
+
+  Args:
+    name: becomes `<set>` in the metric names.
+    config: of this evaluator: kind, split, windows and what its kind needs.
+    batch_size: a multiple of the devices that share a batch.
 
   Raises:
     UserError: for a split that does not exist, an unknown kind, or a set in which nothing can be compared.
   """
   if config.kind not in EVALUATORS:
     raise UserError(f"config.evaluators.{name}.kind = {config.kind!r} is not one of {', '.join(EVALUATORS)}.")
-  records = records_lib.Records(directory, config.split)
-  embedded, broken = embed(
-    name, records, encode, variables, spaces, options, tokenizer, config.windows, batch_size, place, progress
-  )
-  metrics = {f"eval/{name}/{key}": value for key, value in EVALUATORS[config.kind](embedded).items()}
-  if broken:
-    metrics[f"eval/{name}/broken_records"] = float(broken)
-  return Result(metrics, embedded)
+  records = records_lib.Records(setting.directory, config.split)
+  views = _Views(config, records, setting, batch_size, f"evaluating {name}", progress)
+  metrics, embedded = EVALUATORS[config.kind](name, config, setting, variables, records, views)
+  if views.broken:
+    metrics["broken_records"] = float(len(views.broken))
+  return Result({f"eval/{name}/{key}": value for key, value in metrics.items()}, embedded)
 
 
-def embed(
-    name: str, records: records_lib.Records, encode, variables, spaces, options, tokenizer, windows: int, batch_size: int,
-    place, progress: bool,
-) -> tuple[EmbeddedSet, int]:  # fmt: skip
-  """Embeds a split; with several windows their outputs are averaged, equally spaced from start to end.
+class _Views:
+  """Every view of every record: `windows` times spread from start to end, and `crops` squares of the picture each.
 
-  Returns:
-    The set without its broken records, and how many those were.
+  Iterating gives (rows, batch): numbers of the records that are new in the batch, and the host batch.
+
+  Attributes:
+    count: of views.
+    broken: numbers of records that could not be read in some view, known when the iteration is over.
   """
-  offsets = np.linspace(0.0, 1.0, windows) if windows > 1 else [0.5]
+
+  def __init__(self, config, records, setting, batch_size, description, progress):
+    spread = lambda n: np.linspace(0.0, 1.0, n) if n > 1 else np.array([0.5])
+    self._places = [(w, c) for c in spread(config.get("crops", 1)) for w in spread(config.windows)]
+    self._records, self._setting, self._batch_size = records, setting, batch_size
+    self._bar = dict(desc=description, unit="clip", leave=False, disable=not progress)
+    self.count = len(self._places)
+    self.broken: set[int] = set()
+
+  def __iter__(self):
+    total = len(self._records)
+    with tqdm.tqdm(total=self.count * total, **self._bar) as bar:
+      for offset, crop_place in self._places:
+        batches = pipeline.evaluation_batches(
+          self._records, self._batch_size, self._setting.options, self._setting.tokenizer,
+          offset=offset, crop_place=crop_place, on_broken=lambda number, _: self.broken.add(number),
+        )  # fmt: skip
+        for i, batch in enumerate(batches):
+          rows = np.arange(i * self._batch_size, min((i + 1) * self._batch_size, total))
+          batch.pop("valid")  # Rows of broken records are taken out at the end: views may differ in what is readable.
+          yield rows, batch
+          bar.update(len(rows))
+
+  def readable(self) -> np.ndarray:
+    """Numbers of the records that every view could read."""
+    return np.array([i for i in range(len(self._records)) if i not in self.broken], int)
+
+
+def retrieval(name, config, setting, variables, records, views) -> tuple[dict, EmbeddedSet]:
+  """Between all pairs of modalities; outputs are averaged over views."""
   sums: dict[str, np.ndarray] = {}
   present: dict[str, np.ndarray] = {}
-  broken: set[int] = set()
-  bar = tqdm.tqdm(
-    total=windows * len(records), desc=f"evaluating {name}", unit="clip", leave=False, disable=not progress
-  )
-  for offset in offsets:
-    pieces: dict[str, list[np.ndarray]] = {}
-    batches = pipeline.evaluation_batches(
-      records, batch_size, options, tokenizer, offset=offset, on_broken=lambda number, _: broken.add(number)
-    )
-    for batch in batches:
-      first = sum(len(part) for part in pieces.get("video/present", ()))
-      rows_left = len(records) - first
-      batch.pop("valid")  # Rows of broken records are taken out at the end: windows may differ in what is readable.
-      out = jax.device_get(encode(variables, place(batch)))
-      out |= {f"{modality}/present": batch[f"{modality}/present"] for modality in MODALITIES}
-      for key, value in out.items():
-        value = value[:, 0] if key.startswith("text/") and value.ndim == 3 else value
-        pieces.setdefault(key, []).append(value[:rows_left])
-      bar.update(min(rows_left, batch_size))
-    for key, parts in pieces.items():
-      value = np.concatenate(parts)
-      if key.endswith("/present"):
-        present[key.split("/")[0]] = value
-      else:
-        sums[key] = sums.get(key, 0.0) + value / windows
-  bar.close()
-  readable = np.array([i not in broken for i in range(len(records))], bool)
-  columns = _columns(records, np.flatnonzero(readable), options.audio.sample_rate_hz)
+  for rows, batch in views:
+    for key, value in jax.device_get(setting.encode(variables, setting.place(batch))).items():
+      value = value[:, 0] if key.startswith("text/") and value.ndim == 3 else value
+      total = sums.setdefault(key, np.zeros([len(records), *value.shape[1:]], np.float32))
+      total[rows] += value[: len(rows)] / views.count
+    for modality in MODALITIES:
+      if f"{modality}/present" in batch:
+        here = present.setdefault(modality, np.ones([len(records)], bool))
+        here[rows] &= batch[f"{modality}/present"][: len(rows)]
+  kept = views.readable()
+  rate = setting.options.audio.sample_rate_hz if setting.options.audio else 0
   embedded = EmbeddedSet(
     name=name,
-    embeddings={key: value[readable] for key, value in sums.items()},
-    present={key: value[readable] for key, value in present.items()},
-    spaces=spaces,
-    **columns,
+    embeddings={key: value[kept] for key, value in sums.items()},
+    present={key: value[kept] for key, value in present.items()},
+    spaces=setting.spaces,
+    **_columns(records, kept, rate),
   )
-  return embedded, len(broken)
+  return evaluate_set(embedded), embedded
+
+
+def classify(name, config, setting, variables, records, views) -> tuple[dict, None]:
+  """Labels; `config.average` says what is averaged over views: "logits" or "probabilities"."""
+  label = setting.options.label
+  if label is None:
+    raise UserError(f"config.evaluators.{name} needs labels, and the model of this run has none.")
+  squash = {
+    "logits": lambda x: x,
+    "probabilities": classification.sigmoid if label.multiple else classification.softmax,
+  }
+  if config.average not in squash:
+    raise UserError(f"config.evaluators.{name}.average = {config.average!r} is not one of {', '.join(squash)}.")
+  scores = np.zeros([len(records), label.classes], np.float64)
+  truth = np.zeros([len(records), *([label.classes] if label.multiple else [])], np.float32 if label.multiple else int)
+  for rows, batch in views:
+    logits = jax.device_get(setting.encode(variables, setting.place(batch))["logits"])[: len(rows)]
+    scores[rows] += squash[config.average](logits) / views.count
+    truth[rows] = batch["label"][: len(rows)]
+  kept = views.readable()
+  measure = classification.several_labels if label.multiple else classification.one_label
+  return measure(scores[kept], truth[kept]), None
 
 
 def _columns(records: records_lib.Records, numbers: np.ndarray, default_rate_hz: int) -> dict:
@@ -139,4 +184,4 @@ def _at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
 
 
 SHOWN_SECONDS = 10  # of each sound, in the report
-EVALUATORS = {"retrieval": evaluate_set}
+EVALUATORS = {"retrieval": retrieval, "classification": classify}

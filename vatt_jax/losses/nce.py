@@ -13,8 +13,9 @@ ABSENT = -1e9
 
 
 def mil_nce(
-  video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float, video_present: jax.Array | None = None
-) -> jax.Array:
+    video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
+    video_present: jax.Array | None = None, groups: int = 1,
+) -> jax.Array:  # fmt: skip
   """Multiple-instance NCE: every clip against all captions, and its captions against all clips, in one softmax.
 
   With K = 1 this is the NCE between video and sound. It is the form behind the published weights ("asymmetric"):
@@ -26,41 +27,69 @@ def mil_nce(
     present: bool (B,), whether `text` exists.
     temperature: positive.
     video_present: bool (B,), whether `video` exists; None = always.
+    groups: of the mean, see `masked_mean`.
 
   Returns:
     Scalar: the mean over clips that have both; 0 where there is none.
   """
-  video, text = _unit(video), _unit(text)
-  video_present = jnp.ones_like(present) if video_present is None else video_present
-  scores_BJK = jnp.einsum("be,jke->bjk", video, text) / temperature
-  positive_B = jax.nn.logsumexp(jnp.einsum("be,bke->bk", video, text) / temperature, axis=1)
-  own_clip = jnp.where(present[None, :, None], scores_BJK, ABSENT)
-  own_text = jnp.where(video_present[:, None, None], scores_BJK, ABSENT)
-  total_B = jnp.logaddexp(jax.nn.logsumexp(own_clip, axis=(1, 2)), jax.nn.logsumexp(own_text, axis=(0, 2)))
-  return masked_mean(total_B - positive_B, present & video_present)
+  scores = _Scores(video, text, present, video_present, temperature)
+  total_B = jnp.logaddexp(scores.from_video, scores.from_text)
+  return masked_mean(total_B - scores.positive, scores.both, groups)
+
+
+def mil_nce_once(
+    video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
+    video_present: jax.Array | None = None, groups: int = 1,
+) -> jax.Array:  # fmt: skip
+  """As `mil_nce`, with the positives once in the denominator, as the paper's equations have it; the floor is 0."""
+  scores = _Scores(video, text, present, video_present, temperature, own_in_text=False)
+  total_B = jnp.logaddexp(scores.from_video, scores.from_text)
+  return masked_mean(total_B - scores.positive, scores.both, groups)
 
 
 def symmetric_nce(
-  video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float, video_present: jax.Array | None = None
-) -> jax.Array:
+    video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
+    video_present: jax.Array | None = None, groups: int = 1,
+) -> jax.Array:  # fmt: skip
   """Two softmaxes, clip against captions and captions against clips; their sum. A perfect model reaches 0.
 
   Shapes, masks and result as in `mil_nce`.
   """
-  video, text = _unit(video), _unit(text)
-  video_present = jnp.ones_like(present) if video_present is None else video_present
-  scores_BJK = jnp.einsum("be,jke->bjk", video, text) / temperature
-  positive_B = jax.nn.logsumexp(jnp.einsum("be,bke->bk", video, text) / temperature, axis=1)
-  from_video = jax.nn.logsumexp(jnp.where(present[None, :, None], scores_BJK, ABSENT), axis=(1, 2))
-  from_text = jax.nn.logsumexp(jnp.where(video_present[:, None, None], scores_BJK, ABSENT), axis=(0, 2))
-  both = present & video_present
-  return masked_mean(from_video - positive_B, both) + masked_mean(from_text - positive_B, both)
+  scores = _Scores(video, text, present, video_present, temperature)
+  from_video = masked_mean(scores.from_video - scores.positive, scores.both, groups)
+  return from_video + masked_mean(scores.from_text - scores.positive, scores.both, groups)
 
 
-def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-  """Mean of `values` where `mask` holds; 0 where it never does."""
-  values = jnp.where(mask, values, 0.0)
-  return jnp.sum(values) / jnp.maximum(jnp.sum(mask.astype(values.dtype)), 1.0)
+class _Scores:
+  """The sums that all forms are made of, each float (B,): ln of the sum over ...
+
+  positive: a clip and its own captions; from_video: a clip and all captions that exist; from_text: a clip's captions and
+  all clips that exist, without the own clip where `own_in_text` is false. both: bool (B,), where there is a pair.
+  """
+
+  def __init__(self, video, text, present, video_present, temperature, own_in_text=True):
+    video, text = _unit(video), _unit(text)
+    video_present = jnp.ones_like(present) if video_present is None else video_present
+    scores_BJK = jnp.einsum("be,jke->bjk", video, text) / temperature
+    clips_BJ = jnp.broadcast_to(video_present[:, None], scores_BJK.shape[:2])
+    if not own_in_text:
+      clips_BJ = clips_BJ & ~jnp.eye(len(video), dtype=bool)
+    self.positive = jax.nn.logsumexp(jnp.einsum("be,bke->bk", video, text) / temperature, axis=1)
+    self.from_video = jax.nn.logsumexp(jnp.where(present[None, :, None], scores_BJK, ABSENT), axis=(1, 2))
+    self.from_text = jax.nn.logsumexp(jnp.where(clips_BJ[:, :, None], scores_BJK, ABSENT), axis=(0, 2))
+    self.both = present & video_present
+
+
+def masked_mean(values: jax.Array, mask: jax.Array, groups: int = 1) -> jax.Array:
+  """Mean of `values` (B,) where `mask` holds; 0 where it never does.
+
+  Args:
+    groups: above 1, the mean of the means of this many equal parts of the batch, as if each was a replica of the
+      official code, which averages over its own clips first and does not weigh replicas by what they have.
+  """
+  values = jnp.where(mask, values, 0.0).reshape(groups, -1)
+  counts = jnp.sum(mask.reshape(groups, -1).astype(values.dtype), axis=1)
+  return jnp.mean(jnp.sum(values, axis=1) / jnp.maximum(counts, 1.0))
 
 
 def _unit(x: jax.Array) -> jax.Array:
@@ -69,8 +98,9 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def untrained_level(loss_name: str, batch_size: int) -> float:
-  """What a loss is worth when all similarities are equal (K = 1): ln 2B, or 2 ln B for the symmetric sum."""
-  return math.log(2 * batch_size) if loss_name == "asymmetric" else 2 * math.log(batch_size)
+  """What a loss is worth when all similarities are equal (K = 1): ln 2B, ln (2B - 1), or 2 ln B for the symmetric sum."""
+  levels = {"asymmetric": math.log(2 * batch_size), "asymmetric_once": math.log(2 * batch_size - 1)}
+  return levels.get(loss_name, 2 * math.log(batch_size))
 
 
-LOSSES = {"asymmetric": mil_nce, "symmetric": symmetric_nce}
+LOSSES = {"asymmetric": mil_nce, "asymmetric_once": mil_nce_once, "symmetric": symmetric_nce}

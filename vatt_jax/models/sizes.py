@@ -26,7 +26,22 @@ SIZES = {
 
 
 def size(name: str) -> Size:
-  """The size called `name`; ValueError lists the names there are."""
-  if name not in SIZES:
-    raise ValueError(f"model size {name!r} is not one of {', '.join(SIZES)}")
-  return SIZES[name]
+  """The size called `name`, or spelled out as LAYERSxWIDTHxFEED_FORWARDxHEADS[xHEAD_WIDTH], such as "6x384x1536x6".
+
+  Raises:
+    ValueError: listing the names there are.
+  """
+  if name in SIZES:
+    return SIZES[name]
+  numbers = name.split("x")
+  if len(numbers) in (4, 5) and all(number.isdigit() and int(number) > 0 for number in numbers):
+    return Size(*map(int, numbers))
+  raise ValueError(
+    f"model size {name!r} is not one of {', '.join(SIZES)}, nor LAYERSxWIDTHxFEED_FORWARDxHEADS[xHEAD_WIDTH]"
+  )
+
+
+def name_of(wanted: Size) -> str:
+  """The name of a size, or the size spelled out where it has none."""
+  spelled = "x".join(str(value) for value in dataclasses.astuple(wanted))
+  return next((name for name, known in SIZES.items() if known == wanted), spelled)

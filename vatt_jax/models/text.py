@@ -1,8 +1,9 @@
-"""The T5-style text encoder of VATT.
+"""Text encoders: T5 as VATT has it and as it was published, BERT, and one linear layer.
 
-Source: google-research/vatt, modeling/backbones/text/t5.py. It differs from the encoder for video and sound: no biases,
-scores not scaled, one relative position bias shared by all layers, RMS norm before attention and at the end but a full
-LayerNorm before the MLP, and from T5 itself: exact GELU, largest distance 64 (T5: ReLU, RMS norm everywhere, 128).
+Source: google-research/vatt, modeling/backbones/text/{t5,bert,linear}.py. The T5 of VATT differs from its encoder for
+video and sound: no biases, scores not scaled, one relative position bias shared by all layers, RMS norm before attention
+and at the end but a full LayerNorm before the MLP; and from T5 itself: exact GELU, largest distance 64 (T5: ReLU, RMS norm
+everywhere, 128).
 """
 
 from flax import linen as nn
@@ -21,17 +22,19 @@ class T5Layer(nn.Module):
   head_width: int
   dropout: float
   scaled: bool
+  exact: bool
 
   @nn.compact
   def __call__(self, x, bias, train: bool):
     drop = nn.Dropout(self.dropout, deterministic=not train)
-    y = nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name="attention_norm")(x)
+    y = rms_norm("attention_norm")(x)
     attention = transformer.Attention(
       self.heads, self.head_width, self.dropout, use_bias=False, scaled=self.scaled, name="attention"
     )
     x = x + drop(attention(y, bias, train))
-    y = transformer.layer_norm("feed_forward_norm")(x)
-    y = drop(transformer.gelu(transformer.dense(self.feed_forward, "feed_forward_in", use_bias=False)(y)))
+    y = (rms_norm if self.exact else transformer.layer_norm)("feed_forward_norm")(x)
+    y = transformer.dense(self.feed_forward, "feed_forward_in", use_bias=False)(y)
+    y = drop(nn.relu(y) if self.exact else transformer.gelu(y))
     return x + drop(transformer.dense(x.shape[-1], "feed_forward_out", use_bias=False)(y))
 
 
@@ -40,7 +43,8 @@ class T5Encoder(nn.Module):
 
   Attributes:
     layers, feed_forward, heads, head_width, dropout: as in `transformer.Encoder`.
-    buckets, max_distance: of the relative position bias.
+    buckets: of the relative position bias.
+    exact: T5 as published, for its weights: ReLU, RMS norm everywhere, largest distance 128 instead of 64.
     scaled: whether scores are divided by sqrt(head_width); not so in T5 and VATT. From scratch on little data the
       unscaled softmax starts out peaked, and learning is slower.
   """
@@ -51,7 +55,7 @@ class T5Encoder(nn.Module):
   head_width: int = 64
   dropout: float = 0.1
   buckets: int = 32
-  max_distance: int = 64
+  exact: bool = False
   scaled: bool = False
 
   @nn.compact
@@ -59,13 +63,60 @@ class T5Encoder(nn.Module):
     """x float (B, L, D), mask bool (B, L) -> (B, L, D)."""
     drop = nn.Dropout(self.dropout, deterministic=not train)
     table = self.param("relative_bias", _uniform, (self.buckets, self.heads))
-    bias_LMA = table[relative_buckets(x.shape[1], self.buckets, self.max_distance)]
+    bias_LMA = table[relative_buckets(x.shape[1], self.buckets, 128 if self.exact else 64)]
     bias = bias_LMA.transpose(2, 0, 1)[None] + transformer.padding_bias(mask)
     x = drop(x)
     for i in range(self.layers):
-      layer = T5Layer(self.heads, self.feed_forward, self.head_width, self.dropout, self.scaled, name=f"layer_{i}")
+      layer = T5Layer(
+        self.heads, self.feed_forward, self.head_width, self.dropout, self.scaled, self.exact, name=f"layer_{i}"
+      )
       x = layer(x, bias, train)
-    return drop(nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name="final_norm")(x))
+    return drop(rms_norm("final_norm")(x))
+
+
+class BertLayer(nn.Module):
+  """One post-norm layer: attention and MLP, each normalised after it was added."""
+
+  heads: int
+  feed_forward: int
+  head_width: int
+  dropout: float
+  epsilon: float
+
+  @nn.compact
+  def __call__(self, x, bias, train: bool):
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    norm = lambda name: nn.LayerNorm(epsilon=self.epsilon, name=name)
+    attention = transformer.Attention(self.heads, self.head_width, self.dropout, name="attention")
+    x = norm("attention_norm")(x + drop(attention(x, bias, train)))
+    y = transformer.gelu(transformer.dense(self.feed_forward, "feed_forward_in")(x))
+    return norm("feed_forward_norm")(x + drop(transformer.dense(x.shape[-1], "feed_forward_out")(y)))
+
+
+class BertEncoder(nn.Module):
+  """The layers of BERT (Devlin et al., 2019): post-norm, exact GELU, biases, LayerNorm eps 1e-12, no norm at the end."""
+
+  layers: int
+  feed_forward: int
+  heads: int
+  head_width: int = 64
+  dropout: float = 0.1
+  epsilon: float = 1e-12
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+    """x float (B, L, D), mask bool (B, L) -> (B, L, D)."""
+    bias = transformer.padding_bias(mask)
+    x = nn.LayerNorm(epsilon=self.epsilon, name="input_norm")(x)
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    for i in range(self.layers):
+      layer = BertLayer(self.heads, self.feed_forward, self.head_width, self.dropout, self.epsilon, name=f"layer_{i}")
+      x = layer(x, bias, train)
+    return x
+
+
+def rms_norm(name: str) -> nn.RMSNorm:
+  return nn.RMSNorm(epsilon=transformer.LAYER_NORM_EPSILON, name=name)
 
 
 def _uniform(key, shape, dtype=jnp.float32):

@@ -4,9 +4,9 @@ from flax import linen as nn
 import jax
 
 from vatt_jax.models import towers
-from vatt_jax.models.heads import FacHead
+from vatt_jax.models.heads import FacHead, JointHead
 from vatt_jax.models.sizes import size
-from vatt_jax.models.text import T5Encoder
+from vatt_jax.models.text import BertEncoder, T5Encoder
 from vatt_jax.models.transformer import Encoder, glorot_uniform
 
 # How patch projections start, by name: (channels, sample rate) -> initialiser of a (values, D) kernel.
@@ -15,21 +15,31 @@ PROJECTION_INITS = {
   "dense_glorot": lambda channels, rate: glorot_uniform,
   "gabor": lambda channels, rate: towers.gabor_init(rate),
 }
+TEXT_FORMS = ("vatt", "t5", "bert", "linear")
 
 
 class Vatt(nn.Module):
   """Video, sound and text into common spaces (VATT, NeurIPS 2021).
 
+  Where paper and official code differ, the default is the code's, as published weights need it; both are named.
+
   Attributes:
-    video_size, audio_size, text_size: names in `models.sizes`; a modality-agnostic model uses `video_size` for all.
+    video_size, audio_size, text_size: as in `models.sizes`; a modality-agnostic model uses `video_size` for all.
     agnostic: one shared encoder for all modalities instead of one each.
     video_grid, audio_grid: patches per axis of a whole clip, before DropToken.
-    text_length: L.
+    text_length: L, of the position tables where text has any.
     vocabulary_size: V.
-    word_width, trainable_words: of the word vectors (VATT: 300, frozen).
+    word_width, trainable_words: of the word vectors (code: 300, frozen; paper: learned).
+    word_projection: the GELU projection of modality-specific word vectors to D; without it they have the width D.
+    text_form: "vatt" (T5 with GELU, mixed norms, largest distance 64), "t5" (as published, for its weights), "bert",
+      "linear" (one layer, maximum over words).
+    text_aggregation: "token" or "mean" over words, see `towers.SpecificTextTower`.
     text_scaled: see `text.T5Encoder` (VATT: false).
-    post_width: width of the modality-agnostic projection behind the shared encoder (VATT: 1024).
-    va_width, vt_width, audio_text: see `heads.FacHead`.
+    post_width: width of the modality-agnostic GELU projection behind the shared encoder (code: 1024; the paper
+      mentions none: 0, which leaves out the one before it too).
+    head: "fac" or "joint".
+    va_width, vt_width, audio_text, head_norms, va_to_vt: see `heads.FacHead`; `va_width` is the joint space's too.
+    normalised_positions, aggregation_position: see `towers.PatchTower`.
     dropout: one rate for all.
     video_projection_init, audio_projection_init: names in `PROJECTION_INITS`; VATT: "conv_glorot" for both.
     audio_scale: what samples in [-1, 1] are multiplied with (VATT: 1).
@@ -46,11 +56,19 @@ class Vatt(nn.Module):
   agnostic: bool = False
   word_width: int = 300
   trainable_words: bool = False
+  word_projection: bool = True
+  text_form: str = "vatt"
+  text_aggregation: str = "token"
   text_scaled: bool = False
   post_width: int = 1024
+  head: str = "fac"
   va_width: int = 512
   vt_width: int = 256
   audio_text: bool = False
+  head_norms: str = "video"
+  va_to_vt: str = "mlp"
+  normalised_positions: bool = True
+  aggregation_position: bool = False
   dropout: float = 0.1
   audio_scale: float = 1.0
   video_projection_init: str = "conv_glorot"
@@ -58,48 +76,89 @@ class Vatt(nn.Module):
   sample_rate_hz: int = 48_000
 
   def setup(self):
-    def fields(name):
-      s = size(name)
-      return dict(
-        layers=s.layers, feed_forward=s.feed_forward, heads=s.heads, head_width=s.head_width, dropout=self.dropout
-      )
+    shared = None
+    if self.agnostic:
+      self.encoder = shared = Encoder(**encoder_fields(self.video_size, self.dropout))
+    widest = lambda name: size(self.video_size if self.agnostic else name).width
+    tower = lambda name, grid, channels, init, scale: towers.PatchTower(
+      shared or Encoder(**encoder_fields(name, self.dropout)),
+      grid,
+      widest(name),
+      self.dropout,
+      self._post_width,
+      scale,
+      PROJECTION_INITS[init](channels, self.sample_rate_hz),
+      len(grid) != 2,  # Two axes: a spectrogram, whose projection has no bias.
+      self.normalised_positions,
+      self.aggregation_position,
+    )
+    self.video = tower(self.video_size, self.video_grid, 3, self.video_projection_init, 1.0)
+    self.audio = tower(self.audio_size, self.audio_grid, 1, self.audio_projection_init, self.audio_scale)
+    self.text = self._agnostic_text(shared) if self.agnostic else self._specific_text()
+    if self.head == "joint":
+      self.heads = JointHead(self.va_width)
+    else:
+      self.heads = FacHead(self.va_width, self.vt_width, self.audio_text, self.head_norms, self.va_to_vt)
 
-    if self.agnostic:
-      self.encoder = Encoder(**fields(self.video_size))
-      encoders = {"video": self.encoder, "audio": self.encoder, "text": self.encoder}
-      widths = dict.fromkeys(("video", "audio", "text"), size(self.video_size).width)
-    else:
-      encoders = {"video": Encoder(**fields(self.video_size)), "audio": Encoder(**fields(self.audio_size))}
-      encoders["text"] = T5Encoder(**fields(self.text_size), scaled=self.text_scaled)
-      names = {"video": self.video_size, "audio": self.audio_size, "text": self.text_size}
-      widths = {modality: size(name).width for modality, name in names.items()}
-    post_width = self.post_width if self.agnostic else None
-    start = lambda name, channels: PROJECTION_INITS[name](channels, self.sample_rate_hz)
-    self.video = towers.PatchTower(
-      encoders["video"], self.video_grid, widths["video"], self.dropout, post_width, 1.0,
-      start(self.video_projection_init, 3),
-    )  # fmt: skip
-    self.audio = towers.PatchTower(
-      encoders["audio"], self.audio_grid, widths["audio"], self.dropout, post_width, self.audio_scale,
-      start(self.audio_projection_init, 1),
-    )  # fmt: skip
-    words = (self.vocabulary_size, widths["text"])
-    if self.agnostic:
-      self.text = towers.AgnosticTextTower(
-        encoders["text"], *words, self.post_width, self.text_length, self.word_width, self.trainable_words, self.dropout
+  @property
+  def _post_width(self) -> int | None:
+    return (self.post_width or None) if self.agnostic else None
+
+  def _agnostic_text(self, encoder: Encoder) -> nn.Module:
+    return towers.AgnosticTextTower(
+      encoder,
+      self.vocabulary_size,
+      size(self.video_size).width,
+      self._post_width,
+      self.text_length,
+      self.word_width,
+      self.trainable_words,
+      self.dropout,
+      self.normalised_positions,
+      self.aggregation_position,
+    )
+
+  def _specific_text(self) -> nn.Module:
+    if self.text_form == "linear":
+      return towers.LinearTextTower(
+        self.vocabulary_size, word_width=self.word_width, trainable_words=self.trainable_words
       )
+    fields = encoder_fields(self.text_size, self.dropout)
+    if self.text_form == "bert":
+      encoder, max_length = BertEncoder(**fields), self.text_length
     else:
-      self.text = towers.SpecificTextTower(encoders["text"], *words, self.word_width, self.trainable_words)
-    self.heads = FacHead(self.va_width, self.vt_width, self.audio_text)
+      encoder, max_length = T5Encoder(**fields, exact=self.text_form == "t5", scaled=self.text_scaled), 0
+    return towers.SpecificTextTower(
+      encoder,
+      self.vocabulary_size,
+      size(self.text_size).width,
+      self.word_width,
+      self.trainable_words,
+      self.word_projection,
+      max_length,
+      self.text_aggregation,
+    )
 
   def __call__(self, batch: dict[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
-    """A batch as in WORKSPACE.md -> name -> float32 (B, E), text (B, K, E): `*/pooled` and the heads' outputs."""
-    ids, mask = batch["text/ids"], batch["text/mask"]
-    flat = lambda x: x.reshape(-1, x.shape[-1])
-    video = self.video(batch["video/patches"], batch["video/positions"], train=train)
-    audio = self.audio(batch["audio/patches"], batch["audio/positions"], train=train)
-    text = self.text(flat(ids), flat(mask), train=train)
-    out = {"video/pooled": video, "audio/pooled": audio, "text/pooled": text, **self.heads(video, audio, text, train)}
-    return {
-      name: value.reshape(*ids.shape[:2], -1) if name.startswith("text/") else value for name, value in out.items()
-    }
+    """A batch as in WORKSPACE.md -> name -> float32 (B, E), text (B, K, E): `*/pooled` and the heads' outputs.
+
+    A modality that is not in the batch is left out.
+    """
+    video = audio = text = None
+    if "video/patches" in batch:
+      video = self.video(batch["video/patches"], batch["video/positions"], train=train)
+    if "audio/patches" in batch:
+      audio = self.audio(batch["audio/patches"], batch["audio/positions"], train=train)
+    if "text/ids" in batch:
+      ids, mask = batch["text/ids"], batch["text/mask"]
+      text = self.text(ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, mask.shape[-1]), train=train)
+    pooled = {"video/pooled": video, "audio/pooled": audio, "text/pooled": text}
+    out = {name: x for name, x in pooled.items() if x is not None} | self.heads(video, audio, text, train)
+    captions = lambda x: x.reshape(*batch["text/ids"].shape[:2], -1)
+    return {name: captions(x) if name.startswith("text/") else x for name, x in out.items()}
+
+
+def encoder_fields(name: str, dropout: float) -> dict:
+  """The fields of an encoder of the size called `name`."""
+  s = size(name)
+  return dict(layers=s.layers, feed_forward=s.feed_forward, heads=s.heads, head_width=s.head_width, dropout=dropout)

@@ -6,14 +6,17 @@ An objective offers
   encode(variables, batch) -> name -> embeddings, for evaluators;
   spaces: ("video", "text") -> the two outputs that meet, one entry for each pair of modalities;
   batch_keys: the keys it needs of a batch;
+  adopt(variables) -> another run's variables under its own names, what it has no use for left out;
+  fresh: regex of the parameters that may be missing in what a run starts from;
+  with_grids(modality -> grid) -> the same for clips of another size;
   partition_rules: (regex on the parameter path, axes) in order, see `training.sharding`.
-The training loop knows nothing else about it.
+The training loop knows nothing else about it. Beside it, its file has `from_config` and `inherit`.
 """
 
 from vatt_jax.errors import UserError
-from vatt_jax.objectives import vatt
+from vatt_jax.objectives import classifier, vatt
 
-BUILDERS = {"vatt": vatt.from_config}
+OBJECTIVES = {"vatt": vatt, "classifier": classifier}
 
 
 def build(config, options, vocabulary_size: int):
@@ -27,10 +30,23 @@ def build(config, options, vocabulary_size: int):
   Raises:
     UserError: for an unknown name or a field that does not fit.
   """
-  name = config.objective.name
-  if name not in BUILDERS:
-    raise UserError(f"config.objective.name = {name!r} is not one of {', '.join(BUILDERS)}.")
   try:
-    return BUILDERS[name](config, options, vocabulary_size)
+    return _module(config).from_config(config, options, vocabulary_size)
   except (TypeError, ValueError) as error:
-    raise UserError(f"the config does not describe a model: {error}") from error
+    raise UserError(f"the config does not describe a model: {error}.") from error
+
+
+def inherit(config, source: dict | None) -> None:
+  """Fills, in place, what a config leaves to the checkpoint that it starts from.
+
+  Args:
+    source: the config of that checkpoint, or None where there is none.
+  """
+  _module(config).inherit(config, source)
+
+
+def _module(config):
+  name = config.objective.name
+  if name not in OBJECTIVES:
+    raise UserError(f"config.objective.name = {name!r} is not one of {', '.join(OBJECTIVES)}.")
+  return OBJECTIVES[name]

@@ -8,7 +8,7 @@ import numpy as np
 
 from vatt_jax.losses.nce import LOSSES, masked_mean, untrained_level
 from vatt_jax.models import sizes
-from vatt_jax.models.vatt import PROJECTION_INITS, Vatt
+from vatt_jax.models.vatt import PROJECTION_INITS, TEXT_FORMS, Vatt
 
 # pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
 PAIRS = {
@@ -25,9 +25,12 @@ class VattObjective:
   Attributes:
     model: the towers and heads.
     pairs: pair name -> weight; 0 leaves the pair out. VATT: video_audio 1, video_text 1.
-    loss: "asymmetric" (behind the published weights) or "symmetric".
+    loss_name: "asymmetric" (behind the published weights), "asymmetric_once" (the paper's equations: positives once in
+      the denominator) or "symmetric".
     temperature: 0.07 in VATT.
     reduction: "mean" divides the weighted sum by the sum of the weights (official code), "sum" does not (paper).
+    groups: 1: a term is the mean over the present clips of the global batch; above, the mean of the means of so many
+      replicas (official code); see `losses.nce.masked_mean`.
   """
 
   model: Vatt
@@ -35,6 +38,7 @@ class VattObjective:
   loss_name: str = "asymmetric"
   temperature: float = 0.07
   reduction: str = "mean"
+  groups: int = 1
 
   batch_keys = tuple(
     f"{modality}/{part}"
@@ -46,6 +50,7 @@ class VattObjective:
     for part in parts
   )
   partition_rules = ((".*", ()),)  # every parameter on every device
+  fresh = ""  # nothing may be missing in what a run starts from
 
   def __post_init__(self):
     if unknown := set(self.pairs) - set(PAIRS):
@@ -60,7 +65,8 @@ class VattObjective:
   @property
   def spaces(self) -> dict[tuple[str, str], tuple[str, str]]:
     """Where each pair of modalities meets; sound reaches text through video unless that pair was trained."""
-    text_audio = PAIRS["audio_text"] if self.model.audio_text else ("audio/vt", "text/vt")
+    own = self.model.audio_text and self.model.head == "fac"  # The joint space has all three anyway.
+    text_audio = PAIRS["audio_text"] if own else ("audio/vt", "text/vt")
     return {
       ("video", "audio"): PAIRS["video_audio"],
       ("video", "text"): PAIRS["video_text"],
@@ -84,7 +90,7 @@ class VattObjective:
         candidates = out[second] if b == "text" else out[second][:, None, :]
         value = LOSSES[self.loss_name](
             out[first], candidates, batch[f"{b}/present"], temperature=self.temperature,
-            video_present=batch[f"{a}/present"],
+            video_present=batch[f"{a}/present"], groups=self.groups,
         )  # fmt: skip
         metrics[f"loss/{pair}"] = value
         total += weight * value
@@ -102,6 +108,15 @@ class VattObjective:
     """Everything the model says about a batch, in inference mode; see `models.vatt.Vatt`."""
     return self.model.apply(variables, batch, train=False)
 
+  def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "VattObjective":
+    """The same for clips of another size."""
+    fields = {f"{modality}_grid": grid for modality, grid in grids.items()}
+    return dataclasses.replace(self, model=self.model.clone(**fields))
+
+  def adopt(self, variables: dict) -> dict:
+    """Variables of another run as this one names them: they have to be a VATT model's."""
+    return variables
+
 
 def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
   """The fraction of the present captions (B, L) that another clip of the batch has too: negatives that are none."""
@@ -111,8 +126,14 @@ def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
   return masked_mean((jnp.sum(same, axis=1) > 1).astype(jnp.float32), present)
 
 
+def inherit(config, source: dict | None) -> None:
+  """Nothing is left to `init_from`: a VATT config says all sizes."""
+
+
 def from_config(config, options, vocabulary_size: int) -> VattObjective:
   """Builds the model from `config.model` and the input options, so that grids and lengths cannot disagree."""
+  if not (options.video and options.audio and options.text):
+    raise ValueError("config.data needs video, audio and text")
   pairs = dict(config.objective.pairs)
   fields = {
     **config.model.to_dict(),
@@ -120,13 +141,25 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     "audio_grid": options.audio.grid,
     "sample_rate_hz": options.audio.sample_rate_hz,
     "text_length": options.text.length,
-    "vocabulary_size": max(vocabulary_size, 2),
+    "vocabulary_size": config.model.get("vocabulary_size") or max(vocabulary_size, 2),
     "audio_text": pairs.get("audio_text", 0) > 0,
   }
-  for tower in ("video_size", "audio_size", "text_size"):
-    sizes.size(fields[tower])  # Modules look it up only when they run, where an error comes as a traceback.
-  for tower in ("video_projection_init", "audio_projection_init"):
-    if fields[tower] not in PROJECTION_INITS:
-      raise ValueError(f"{tower} {fields[tower]!r} is not one of {', '.join(PROJECTION_INITS)}")
+  _check_names(fields)
   objective = config.objective
-  return VattObjective(Vatt(**fields), pairs, objective.loss, objective.temperature, objective.reduction)
+  return VattObjective(
+    Vatt(**fields), pairs, objective.loss, objective.temperature, objective.reduction, objective.get("groups", 1)
+  )
+
+
+def _check_names(fields: dict) -> None:
+  """Modules look names up only when they run, where an error comes as a traceback."""
+  for tower in ("video_size", "audio_size", "text_size"):
+    sizes.size(fields[tower])
+  known = {
+    "video_projection_init": PROJECTION_INITS, "audio_projection_init": PROJECTION_INITS, "text_form": TEXT_FORMS,
+    "text_aggregation": ("token", "mean"), "head": ("fac", "joint"), "head_norms": ("video", "all"),
+    "va_to_vt": ("mlp", "linear"),
+  }  # fmt: skip
+  for field, names in known.items():
+    if field in fields and fields[field] not in names:
+      raise ValueError(f"{field} {fields[field]!r} is not one of {', '.join(names)}")

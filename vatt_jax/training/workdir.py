@@ -54,13 +54,9 @@ def check_config(workdir: str, config: dict) -> list[str]:
   Raises:
     UserError: showing every difference that is not allowed.
   """
-  path = epath.Path(workdir) / "config.json"
   warnings = []
-  if path.exists():
-    try:
-      old = flatten(json.loads(path.read_text()))
-    except ValueError as error:
-      raise UserError(f"{path} cannot be read ({error}); restore it or choose another workdir.") from error
+  if (epath.Path(workdir) / "config.json").exists():
+    old = flatten(read_config(workdir))
     new = flatten(json.loads(json.dumps(config)))
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
     show = lambda k: f"  {k}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}"
@@ -76,6 +72,15 @@ def check_config(workdir: str, config: dict) -> list[str]:
         f"total_steps changed ({show('total_steps').strip()}): the learning-rate schedule changes with it."
       )
   return warnings
+
+
+def read_config(workdir: str) -> dict:
+  """The config of the run in the workdir. UserError where it cannot be read."""
+  path = epath.Path(workdir) / "config.json"
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise UserError(f"{path} cannot be read ({error}); restore it or choose another workdir.") from error
 
 
 def store_config(workdir: str, config: dict) -> None:

@@ -1,0 +1,83 @@
+"""Classification metrics: one label for each clip, or several. Fractions lie in [0, 1]."""
+
+import math
+
+import numpy as np
+from scipy import special
+
+from vatt_jax.evaluation.retrieval import NothingToCompare
+
+
+def one_label(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+  """top_1 and top_5.
+
+  Args:
+    scores: float (n, C). A class is among the first k when fewer than k others score higher; of classes that tie with
+      it, half count as higher.
+    labels: int (n,), -1 where there is none; such rows are left out.
+
+  Raises:
+    NothingToCompare: where no row has a label.
+  """
+  rows = np.flatnonzero(labels >= 0)
+  if not len(rows):
+    raise NothingToCompare("no clip has one of the labels that the model knows.")
+  right = scores[rows, labels[rows]][:, None]
+  higher = np.sum(scores[rows] > right, axis=1) + (np.sum(scores[rows] == right, axis=1) - 1) / 2
+  metrics = {f"top_{k}": float(np.mean(higher < k)) for k in (1, 5) if k < max(scores.shape[1], 2)}
+  return {**metrics, "clips": float(len(rows))}
+
+
+def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+  """Mean average precision, area under the ROC curve and d', each averaged over the classes that occur (and do not always).
+
+  Args:
+    scores: float (n, C).
+    labels: 0 or 1, (n, C).
+
+  Raises:
+    NothingToCompare: where no class has both clips with and clips without it.
+  """
+  labels = labels > 0
+  counts = labels.sum(axis=0)
+  classes = np.flatnonzero((counts > 0) & (counts < len(labels)))
+  if not len(classes):
+    raise NothingToCompare("no class has clips with it and clips without it.")
+  precision = [average_precision(scores[:, c], labels[:, c]) for c in classes]
+  areas = np.array([area_under_curve(scores[:, c], labels[:, c]) for c in classes])
+  return {
+    "mean_average_precision": float(np.mean(precision)),
+    "area_under_curve": float(np.mean(areas)),
+    "d_prime": float(np.mean(math.sqrt(2.0) * special.ndtri(np.clip(areas, 1e-9, 1 - 1e-9)))),
+    "classes": float(len(classes)),
+    "clips": float(len(labels)),
+  }
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+  """Sum over thresholds of (gain in recall) x precision, as scikit-learn: equal scores share a threshold."""
+  order = np.argsort(-scores, kind="stable")
+  last = np.append(np.diff(scores[order]) != 0, True)  # the end of each run of equal scores
+  found = np.cumsum(positive[order])[last]
+  seen = np.arange(1, len(scores) + 1)[last]
+  gains = np.diff(found, prepend=0) / positive.sum()
+  return float(np.sum(gains * found / seen))
+
+
+def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
+  """Probability that a positive scores higher than a negative, ties counted half."""
+  _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
+  middle = np.cumsum(counts) - (counts - 1) / 2  # mean rank of each value, from 1
+  positives = int(positive.sum())
+  total = float(middle[rank[positive]].sum()) - positives * (positives + 1) / 2
+  return total / (positives * (len(scores) - positives))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+  """(n, C) -> probabilities."""
+  return special.softmax(logits, axis=-1)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+  """(n, C) -> probabilities of each class by itself."""
+  return special.expit(logits)
