@@ -13,7 +13,7 @@ from vatt_jax.data import pipeline
 
 
 def test_a_step_is_timed_against_the_peak(capsys):
-  report = benchmark.step(vatt.get_config("bbs,smoke"), vocabulary_size=50, repetitions=3, gemm_size=64)
+  report = benchmark.step(vatt.get_config("bbs,smoke"), vocabulary_size=50, repetitions=3, gemm_sizes=(64, 128))
   spread = report["step_seconds_spread"]
   assert 0 < spread["minimum"] <= spread["first_quartile"] <= report["step_seconds"] <= spread["maximum"]
   expected = report["model_flops"] / report["step_seconds"] / report["gemm_peak_flops_per_second"]
