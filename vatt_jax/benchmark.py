@@ -76,20 +76,19 @@ def step(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[in
     return metrics
 
   # Each repetition has both, so that whatever else slows the machine down slows both.
-  seconds, rates = [], []
+  seconds, rates = [], {size: [] for size in gemm_sizes}
   for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
     for size, product in products.items():
-      rates += [2 * size**3 * jax.device_count() / _time(product) for _ in range(3)]
+      rates[size] += [2 * size**3 * jax.device_count() / _time(product) for _ in range(3)]
     seconds.append(_time(run_step))
-  median, peak = statistics.median(seconds), max(rates)
+  median, peak = statistics.median(seconds), max(map(max, rates.values()))
   report = {
     "step_seconds": median,
     "step_seconds_spread": _spread(seconds),
     "clips_per_second": config.batch_size / median,
     "model_flops": model_flops,
     "gemm_peak_flops_per_second": peak,
-    "gemm_flops_per_second_spread": _spread(rates),
-    "gemm_sizes": list(gemm_sizes),
+    "gemm_flops_per_second_spread": {str(size): _spread(values) for size, values in rates.items()},
     "fraction_of_peak": model_flops / median / peak,
     "peak_memory_bytes": peak_memory_bytes(),
     "repetitions": repetitions,
@@ -97,10 +96,11 @@ def step(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[in
     "machine": machine(),
     "versions": jobs.versions(),
   }
+  by_size = ", ".join(f"{size}: {max(values) / 1e9:,.4g}" for size, values in rates.items())
   print(
     f"step: {median:.4g} s (fastest {min(seconds):.4g}), {report['clips_per_second']:.3g} clips/s\n"
     f"matrix products: {model_flops / 1e9:,.4g} GFLOP a step, {model_flops / median / 1e9:,.4g} GFLOP/s\n"
-    f"peak: {peak / 1e9:,.4g} GFLOP/s (square products of {', '.join(map(str, gemm_sizes))}, best of {len(rates)})\n"
+    f"peak: {peak / 1e9:,.4g} GFLOP/s (best square product; by size: {by_size})\n"
     f"fraction of peak: {100 * report['fraction_of_peak']:.1f} %\n"
     f"peak memory: {report['peak_memory_bytes'] / 2**30:.2f} GiB"
   )
