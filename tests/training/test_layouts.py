@@ -45,7 +45,7 @@ def three_steps(shape, fsdp, ring, devices, argument):
   mesh = mesh_lib.make_mesh(shape, devices)
   objective = jobs.build_objective(config, jobs.Inputs("", options, None)).on_mesh(mesh)
   spec = pipeline.batch_spec(options, 16)
-  optimizer = optax.sgd(0.1)
+  optimizer = optax.sgd(0.01)
   init = lambda: init_state(objective, optimizer, jax.random.key(0), spec)
   placed = sharding.shardings(jax.eval_shape(init), objective.partition_rules, mesh, fsdp)
   state = jax.jit(init, out_shardings=placed)()
