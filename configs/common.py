@@ -18,6 +18,7 @@ def training() -> ml_collections.ConfigDict:
   config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
   config.fsdp = False  # whether parameters are split along `data`, instead of lying on every device
+  config.accumulate = 1  # in how many pieces a batch goes through the towers, where memory is short
   config.overfit_clips = 0  # above 0: only the first so many clips; the argument `:overfit` turns augmentation off too
   return config
 
@@ -57,6 +58,7 @@ def vatt_model() -> ml_collections.ConfigDict:
       "text_form": "vatt", "text_aggregation": "token", "text_scaled": False,
       "post_width": 1024, "head": "fac", "va_width": 512, "vt_width": 256, "head_norms": "video", "va_to_vt": "mlp",
       "normalised_positions": True, "aggregation_position": False, "dropout": 0.1, "audio_scale": 1.0,
+      "dtype": "float32", "remat": "none", "scan": False,
       "video_projection_init": "conv_glorot", "audio_projection_init": "conv_glorot",
   })  # fmt: skip
 
@@ -89,7 +91,7 @@ def classifier_model() -> ml_collections.ConfigDict:
   """What "" and -1 leave open is as in the model that the run starts from; without one `default_size` holds."""
   return ml_collections.ConfigDict({
       "size": "", "default_size": "base", "post_width": -1, "dropout": 0.1, "classifier_dropout": 0.0, "input_scale": 1.0,
-      "projection_init": "conv_glorot",
+      "projection_init": "conv_glorot", "dtype": "float32", "remat": "none", "scan": False,
   })  # fmt: skip
 
 
