@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from vatt_jax.data import video
 
+FOUR = tf.range(4)
+ZERO = tf.constant([0, 0], tf.int64)
 OPTIONS = video.VideoOptions(frames=4, frames_per_second=5.0, size=16, patch=(2, 8, 8), crop="centre", flip=False)
 
 
@@ -23,23 +25,21 @@ def jpeg(height, width, left, right):
 @pytest.mark.parametrize("start, expected", [(0.0, [0, 2, 4, 6]), (0.3, [3, 5, 7, 9]), (0.05, [0, 2, 4, 6])])
 def test_frames_are_those_shown_at_the_wanted_times(start, expected):
   timestamps = tf.range(12, dtype=tf.float32) / 10
-  assert video.pick_frames(timestamps, start, 1.2, OPTIONS).numpy().tolist() == expected
+  assert video.pick_frames(timestamps, start, 1.2, ZERO, OPTIONS, True).numpy().tolist() == expected
 
 
 def test_short_clips_are_looped():
   timestamps = tf.constant([0.0, 0.1, 0.2, 0.3])
-  assert video.pick_frames(timestamps, 0.0, 0.4, OPTIONS).numpy().tolist() == [0, 2, 0, 2]
+  assert video.pick_frames(timestamps, 0.0, 0.4, ZERO, OPTIONS, True).numpy().tolist() == [0, 2, 0, 2]
 
 
 def test_variable_frame_rate_goes_by_time():
   timestamps = tf.constant([0.0, 0.05, 0.5])
-  assert video.pick_frames(timestamps, 0.0, 1.0, OPTIONS).numpy().tolist() == [0, 1, 1, 2]
+  assert video.pick_frames(timestamps, 0.0, 1.0, ZERO, OPTIONS, True).numpy().tolist() == [0, 1, 1, 2]
 
 
 def test_centre_crop_is_the_middle_square():
-  frames = video.read_frames(
-    tf.constant([jpeg(32, 64, 0, 255)] * 4), tf.constant([0, 0], tf.int64), OPTIONS, train=False
-  ).numpy()
+  frames = video.read_frames(tf.constant([jpeg(32, 64, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False).numpy()
   assert frames.shape == (4, 16, 16, 3) and frames.dtype == np.uint8
   assert frames[:, :, :6].max() < 20 and frames[:, :, 10:].min() > 235
 
@@ -48,10 +48,12 @@ def test_one_crop_flip_and_colour_for_the_whole_clip():
   options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="inception", flip=True, colour_jitter=1.0)
   picture = jpeg(32, 64, (200, 30, 30), (30, 30, 200))
   for i in range(8):
-    frames = video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy()
+    frames = video.read_frames(
+      tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True
+    ).numpy()
     assert np.all(frames == frames[0])
   again = [
-    video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy()
+    video.read_frames(tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True).numpy()
     for i in (3, 3, 4)
   ]
   assert np.all(again[0] == again[1]) and np.any(again[0] != again[2])
@@ -59,19 +61,22 @@ def test_one_crop_flip_and_colour_for_the_whole_clip():
 
 def test_three_crops_lie_along_the_longer_side():
   """Left, centre and right of a wide picture; top to bottom of a tall one."""
-  zero = tf.constant([0, 0], tf.int64)
   read = lambda place: video.read_frames(
-    tf.constant([jpeg(32, 96, 0, 255)] * 4), zero, OPTIONS, train=False, crop_place=place
+    tf.constant([jpeg(32, 96, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False, crop_place=place
   ).numpy()
   assert read(0.0).max() < 20 and read(1.0).min() > 235
-  assert np.all(read(0.5) == video.read_frames(tf.constant([jpeg(32, 96, 0, 255)] * 4), zero, OPTIONS, train=False))
+  assert np.all(
+    read(0.5) == video.read_frames(tf.constant([jpeg(32, 96, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False)
+  )
 
 
 def test_crops_need_not_be_square():
   options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="random", flip=False, width=32)
   assert options.grid == (2, 2, 4)
   for train in (False, True):
-    frames = video.read_frames(tf.constant([jpeg(64, 64, 0, 255)] * 4), tf.constant([0, 1], tf.int64), options, train)
+    frames = video.read_frames(
+      tf.constant([jpeg(64, 64, 0, 255)] * 4), FOUR, tf.constant([0, 1], tf.int64), options, train
+    )
     assert (
       frames.shape == (4, 16, 32, 3) and frames[0, :, 0].numpy().max() < 20 and frames[0, :, -1].numpy().min() > 235
     )
