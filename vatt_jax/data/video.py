@@ -130,7 +130,7 @@ def read_frames(
   """
   numbers, which = tf.unique(chosen)  # A frame of a still or looped clip is decoded once.
   jpegs = tf.gather(jpegs, numbers)
-  box = _box(tf.io.extract_jpeg_shape(jpegs[0]), key, tf.constant(crop_place), options, train)
+  box = _box(tf.io.extract_jpeg_shape(jpegs[0]), key, tf.constant(crop_place, tf.float32), options, train)
   frames = _decode(jpegs, box, options)
   flip = random.uniform(key, "flip") < 0.5 if train and options.flip else tf.constant(False)
   operations = images.rand_augment(options.rand_augment) if train and options.rand_augment else ()

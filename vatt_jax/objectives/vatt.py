@@ -109,8 +109,10 @@ class VattObjective:
     return self.model.apply(variables, batch, train=False)
 
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "VattObjective":
-    """The same for clips of another size."""
-    fields = {f"{modality}_grid": grid for modality, grid in grids.items()}
+    """The same for clips of another size; that of text is (L,)."""
+    fields = {f"{modality}_grid": grid for modality, grid in grids.items() if modality != "text"}
+    if "text" in grids:
+      fields["text_length"] = grids["text"][0]
     return dataclasses.replace(self, model=self.model.clone(**fields))
 
   def adopt(self, variables: dict) -> dict:
