@@ -127,9 +127,14 @@ def evaluation_batches(
 
 def example_function(
   options: InputOptions, tokenizer: text.Tokenizer | None, seed: int, *, train: bool, offset: float = 0.5,
-  crop_place: float = 0.5,
+  crop_place: float = 0.5, video_example: Callable | None = None,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
-  """A function of (record string, epoch, record number) that makes one example, in the graph or eagerly."""
+  """A function of (record string, epoch, record number) that makes one example, in the graph or eagerly.
+
+  Args:
+    video_example: makes the picture's part in another way than `_video_example`, with the same arguments.
+  """
+  video_example = video_example or _video_example
 
   def example(record, epoch, number):
     parsed = tf.io.parse_single_example(record, FEATURES)
@@ -140,7 +145,7 @@ def example_function(
     duration = _clip_seconds(parsed["video/timestamps"], parsed["audio/start_seconds"], tf.size(samples), rate)
     out = {}
     if options.video:
-      out |= _video_example(parsed, place, duration, key, options.video, train, crop_place)
+      out |= video_example(parsed, place, duration, key, options.video, train, crop_place)
     if options.audio:
       out |= _audio_example(parsed, samples, place, duration, key, options.audio, train)
     if options.text:
@@ -163,7 +168,7 @@ def _clip_seconds(timestamps, audio_start, samples, rate):
   return tf.maximum(picture, audio_start + tf.cast(samples, tf.float32) / rate)
 
 
-def _window_start(place, duration, seconds):
+def window_start(place, duration, seconds):
   """One relative place for all modalities: windows of different length lie inside each other."""
   return place * tf.maximum(duration - seconds, 0.0)
 
@@ -173,7 +178,7 @@ def _video_example(parsed, place, duration, key, options, train, crop_place):
   present = tf.size(jpegs) > 0
 
   def read():
-    start = _window_start(place, duration, options.seconds)
+    start = window_start(place, duration, options.seconds)
     chosen = video.pick_frames(parsed["video/timestamps"], start, duration, key, options, train)
     return video.read_frames(jpegs, chosen, key, options, train, crop_place)
 
@@ -190,7 +195,7 @@ def _video_example(parsed, place, duration, key, options, train, crop_place):
 
 def _audio_example(parsed, samples, place, duration, key, options, train):
   present = tf.size(samples) > 0
-  start = _window_start(place, duration, options.seconds)
+  start = window_start(place, duration, options.seconds)
   read = lambda: audio.read_window(
     samples, parsed["audio/sample_rate_hz"], parsed["audio/start_seconds"], start, duration, key, options, train
   )
@@ -206,7 +211,7 @@ def _audio_example(parsed, samples, place, duration, key, options, train):
 
 
 def _text_example(parsed, place, duration, options, tokenizer):
-  centre = _window_start(place, duration, options.seconds) + tf.minimum(duration, options.seconds) / 2
+  centre = window_start(place, duration, options.seconds) + tf.minimum(duration, options.seconds) / 2
 
   def encode(texts, starts, ends, centre):
     if tokenizer is None or not len(texts):
@@ -232,7 +237,7 @@ def _span_example(parsed, place, duration, options):
   """A number for the file, -1 where it is not known, and the seconds of it that the longest window shows."""
   source = parsed["source"]
   number = tf.cast(tf.strings.to_hash_bucket_fast(source, 2**31 - 1), tf.int32)
-  start = parsed["clip/start"] + _window_start(place, duration, options.seconds)
+  start = parsed["clip/start"] + window_start(place, duration, options.seconds)
   return {
     "clip/source": tf.where(tf.strings.length(source) > 0, number, -1),
     "clip/span": tf.stack([start, start + tf.minimum(duration, options.seconds)]),

@@ -130,7 +130,7 @@ def read_frames(
   """
   numbers, which = tf.unique(chosen)  # A frame of a still or looped clip is decoded once.
   jpegs = tf.gather(jpegs, numbers)
-  box = _box(tf.io.extract_jpeg_shape(jpegs[0]), key, tf.constant(crop_place, tf.float32), options, train)
+  box = crop_box(tf.io.extract_jpeg_shape(jpegs[0]), key, tf.constant(crop_place, tf.float32), options, train)
   frames = _decode(jpegs, box, options)
   flip = random.uniform(key, "flip") < 0.5 if train and options.flip else tf.constant(False)
   operations = images.rand_augment(options.rand_augment) if train and options.rand_augment else ()
@@ -166,7 +166,7 @@ def _draw_operations(count: int, key: tf.Tensor, options: VideoOptions) -> tf.Te
   return tf.boolean_mask(tf.cast(draws[0] * count, tf.int32), draws[1] < 0.5)
 
 
-def _box(shape: tf.Tensor, key: tf.Tensor, place: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
+def crop_box(shape: tf.Tensor, key: tf.Tensor, place: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
   """(y, x, height, width) of the crop."""
   if options.crop in ("squash", "whole"):
     part = 7 / 8 if options.crop == "squash" else 1.0
