@@ -6,8 +6,8 @@
 
 step   the whole training step (forward, backward, optimizer) on random inputs of the right shapes, against the matrix
        product that this machine does best, measured in turns with it. No data set is needed.
-input  records to batches, in turns with the straightforward pipeline: every frame decoded whole, resized, mirrored and
-       normalised in float32 on the host, nothing dropped. Without a data set, on clips made for it: 32 noisy frames of
+input  records to batches, in turns with the straightforward pipeline: every frame decoded whole, mirrored, normalised and
+       resized in float32 on the host, nothing dropped. Without a data set, on clips made for it: 32 noisy frames of
        340 x 256. Per core: clips by seconds of processor time, which another program on the machine hardly changes.
 flops  the matrix products of VATT in closed form, beside the paper's figures.
 """
@@ -207,7 +207,10 @@ def machine() -> dict[str, str | int]:
 # ---- input
 
 
-def read(config, repetitions: int, clips: int = 24) -> dict:
+_ROWS = 8  # of a batch
+
+
+def read(config, repetitions: int, batches_each: int = 3) -> dict:
   """Times the input of `config` in turns with a pipeline in float32; prints and returns the report.
 
   Colour jitter is left out of both, and then reported with both, where the config has it.
@@ -225,15 +228,16 @@ def read(config, repetitions: int, clips: int = 24) -> dict:
     streams = {}
     for kind, options in kinds.items():
       batches = pipeline.training_batches(
-        records, order_lib.plain(len(records), 1, config.seed), options, inputs.tokenizer, end_step=10**9, threads=1
+        records, order_lib.plain(len(records), _ROWS, config.seed), options, inputs.tokenizer, end_step=10**9, threads=1
       )
       streams[f"clips_per_second_per_core{kind}"] = batches
       streams[f"baseline_clips_per_second_per_core{kind}"] = _float_batches(records, options, inputs.tokenizer)
-    sizes = {name: sum(array.nbytes for array in next(batches).values()) for name, batches in streams.items()}
+    size = lambda batch: sum(array.nbytes for array in batch.values()) // _ROWS
+    sizes = {name: size(next(batches)) for name, batches in streams.items()}
     seconds = {name: [] for name in streams}
     for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
       for name, batches in streams.items():
-        seconds[name].append(_processor_seconds(batches, clips) / clips)
+        seconds[name].append(_processor_seconds(batches, batches_each) / (batches_each * _ROWS))
   report = {name: 1.0 / statistics.median(values) for name, values in seconds.items()}
   report |= {
     "bytes_per_clip": sizes["clips_per_second_per_core"],
@@ -270,7 +274,10 @@ def _processor_seconds(batches: Iterator, count: int) -> float:
 
 
 def _float_batches(records, options: pipeline.InputOptions, tokenizer) -> Iterator[dict]:
-  """The straightforward pipeline, as DMVR's: the same sound, text and crops, all in float32 and nothing dropped."""
+  """The straightforward pipeline, as DMVR's in the order of VATT's official code: decode, mirror, normalise, crop, resize.
+
+  It draws the same windows, crops, sounds and captions; all is float32 and nothing is dropped.
+  """
 
   def video_example(parsed, place, duration, key, options, train, crop_place):
     start = pipeline.window_start(place, duration, options.seconds)
@@ -278,21 +285,22 @@ def _float_batches(records, options: pipeline.InputOptions, tokenizer) -> Iterat
     jpegs = tf.gather(parsed["video/frames"], chosen)
     decode = lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3)
     frames = tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
-    y, x, height, width = tf.unstack(video.crop_box(tf.shape(frames)[1:], key, crop_place, options, train))
-    frames = tf.image.resize(frames[:, y : y + height, x : x + width], options.pixels) / 255.0
     mirror = random.uniform(key, "flip") < 0.5
     frames = tf.cond(mirror, lambda: tf.image.flip_left_right(frames), lambda: frames)
+    frames = tf.cast(frames, tf.float32) * (2.0 / 255.0) - 1.0
+    y, x, height, width = tf.unstack(video.crop_box(tf.shape(frames)[1:], key, crop_place, options, train))
+    frames = tf.image.resize(frames[:, y : y + height, x : x + width], options.pixels)
 
     def jitter():
       draws = random.uniform(key, "colour", [4], -1.0, 1.0)
-      changed = tf.image.adjust_brightness(frames, draws[0] * 32.0 / 255.0)
+      changed = tf.image.adjust_brightness((frames + 1.0) / 2.0, draws[0] * 32.0 / 255.0)
       changed = tf.image.adjust_saturation(changed, 1.0 + 0.4 * draws[1])
       changed = tf.image.adjust_contrast(changed, 1.0 + 0.4 * draws[2])
-      return tf.clip_by_value(tf.image.adjust_hue(changed, 0.2 * draws[3]), 0.0, 1.0)
+      return tf.clip_by_value(tf.image.adjust_hue(changed, 0.2 * draws[3]), 0.0, 1.0) * 2.0 - 1.0
 
     if options.colour_jitter:
       frames = tf.cond(random.uniform(key, "colour_gate") < options.colour_jitter, jitter, lambda: frames)
-    return {"video": frames * 2.0 - 1.0}
+    return {"video": frames}
 
   if options.audio:
     options = dataclasses.replace(options, audio=dataclasses.replace(options.audio, drop_rate=0.0))
@@ -306,7 +314,7 @@ def _float_batches(records, options: pipeline.InputOptions, tokenizer) -> Iterat
       out["audio"] = tf.cast(out.pop("audio/patches"), tf.float32) / 32768.0
     return out
 
-  stream = tf.data.Dataset.range(10**9).map(example, num_parallel_calls=1).batch(1).prefetch(2)
+  stream = tf.data.Dataset.range(10**9).map(example, num_parallel_calls=1).batch(_ROWS).prefetch(2)
   settings = tf.data.Options()
   settings.threading.private_threadpool_size = 1
   return stream.with_options(settings).as_numpy_iterator()

@@ -83,7 +83,7 @@ def read_window(
     samples: tf.Tensor, rate: tf.Tensor, audio_start: tf.Tensor, start: tf.Tensor, duration: tf.Tensor,
     key: tf.Tensor, options: AudioOptions, train: bool,
 ) -> tf.Tensor:  # fmt: skip
-  """The window as int16 (S,); float32 (frames, mels) for a spectrogram.
+  """The window as float32 (S,), in units of int16.
 
   Args:
     samples: int16 (n,), all samples of the record.
@@ -109,20 +109,37 @@ def read_window(
       return _pick(wave, places - track_start)
 
     places = tf.range(options.samples) * options.stride
-    return pick(places) if factor is None else _between(pick, tf.cast(places, tf.float32) * factor)
+    if factor is not None:
+      return _between(pick, tf.cast(places, tf.float32) * factor)
+    first = in_samples(start) - track_start
+    end = first + options.samples * options.stride
+    whole = (first >= 0) & (end <= tf.size(wave)) & (end + track_start <= length)
+    return tf.cond(whole, lambda: tf.cast(wave[first : end : options.stride], tf.float32), lambda: pick(places))
 
   window = tf.cond(
     tf.equal(rate, hz), lambda: cut(samples), lambda: cut(resample(tf.cast(samples, tf.float32), rate, hz))
   )
-  if train and options.gain_db:
-    window *= 10.0 ** (random.uniform(key, "gain", (), -options.gain_db, options.gain_db) / 20.0)
-  if train and options.noise:
-    loudest = tf.reduce_max(tf.abs(window))
-    window += tf.random.stateless_normal([options.samples], random.stream(key, "noise")) * options.noise * loudest
-  if options.spectrogram:
-    return log_mel(window / 32768.0, options)
-  window = tf.cast(tf.round(tf.clip_by_value(window, -32768.0, 32767.0)), tf.int16)
   return tf.ensure_shape(window, [options.samples])
+
+
+def disturb(wave: tf.Tensor, loudest: tf.Tensor, key: tf.Tensor, options: AudioOptions) -> tf.Tensor:
+  """Changes loudness and adds noise, to a window or to what DropToken left of it.
+
+  Args:
+    wave: float32 of any shape.
+    loudest: the largest absolute sample of the whole window.
+    key: int64 (2,), of this visit.
+  """
+  if options.gain_db:
+    gain = 10.0 ** (random.uniform(key, "gain", (), -options.gain_db, options.gain_db) / 20.0)
+    wave, loudest = wave * gain, loudest * gain
+  if options.noise:
+    wave += tf.random.stateless_normal(tf.shape(wave), random.stream(key, "noise")) * (options.noise * loudest)
+  return wave
+
+
+def as_int16(wave: tf.Tensor) -> tf.Tensor:
+  return tf.cast(tf.round(tf.clip_by_value(wave, -32768.0, 32767.0)), tf.int16)
 
 
 def _pick(wave: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
@@ -178,10 +195,3 @@ def spectrograms(waves: np.ndarray, options: AudioOptions) -> tuple[np.ndarray, 
     log_mel(tf.constant(wave, tf.float32), options), options.spectrogram_patch
   )
   return np.stack([cut(wave).numpy() for wave in waves]), options.grid
-
-
-def silence(options: AudioOptions) -> np.ndarray:
-  """What stands where a clip has no sound."""
-  if options.spectrogram:
-    return np.zeros([options.grid[0] * options.spectrogram_patch[0], options.mels], np.float32)
-  return np.zeros([options.samples], np.int16)

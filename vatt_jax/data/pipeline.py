@@ -199,14 +199,21 @@ def _audio_example(parsed, samples, place, duration, key, options, train):
   read = lambda: audio.read_window(
     samples, parsed["audio/sample_rate_hz"], parsed["audio/start_seconds"], start, duration, key, options, train
   )
-  nothing = tf.constant(audio.silence(options))
-  window = tf.ensure_shape(tf.cond(present, read, lambda: nothing), nothing.shape)
+  window = tf.cond(present, read, lambda: tf.zeros([options.samples]))
+  loudest = tf.reduce_max(tf.abs(window))
+  disturb = lambda wave: audio.disturb(wave, loudest, key, options) if train else wave
   if options.spectrogram:
-    all_patches = patches.spectrogram_patches(window, options.spectrogram_patch)
+    shape = [options.grid[0] * options.spectrogram_patch[0], options.mels]
+    mel = tf.cond(present, lambda: audio.log_mel(disturb(window) / 32768.0, options), lambda: tf.zeros(shape))
+    kept = patches.spectrogram_patches(tf.ensure_shape(mel, shape), options.spectrogram_patch)
+    positions = tf.range(math.prod(options.grid), dtype=tf.int32)
   else:
-    all_patches = patches.audio_patches(window, options.patch)
-  drop_rate = options.drop_rate if train and not options.spectrogram else 0.0
-  kept, positions = patches.drop_tokens(all_patches, drop_rate, random.stream(key, "audio_drop"))
+    kept, positions = patches.drop_tokens(
+      patches.audio_patches(window, options.patch),
+      options.drop_rate if train else 0.0,
+      random.stream(key, "audio_drop"),
+    )
+    kept = audio.as_int16(disturb(kept))
   return {"audio/patches": kept, "audio/positions": positions, "audio/present": present}
 
 
