@@ -287,7 +287,7 @@ def _float_batches(records, options: pipeline.InputOptions, tokenizer) -> Iterat
     frames = tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
     mirror = random.uniform(key, "flip") < 0.5
     frames = tf.cond(mirror, lambda: tf.image.flip_left_right(frames), lambda: frames)
-    frames = tf.cast(frames, tf.float32) * (2.0 / 255.0) - 1.0
+    frames = tf.image.convert_image_dtype(frames, tf.float32) * 2.0 - 1.0
     y, x, height, width = tf.unstack(video.crop_box(tf.shape(frames)[1:], key, crop_place, options, train))
     frames = tf.image.resize(frames[:, y : y + height, x : x + width], options.pixels)
 
