@@ -41,12 +41,18 @@ class Records(Sequence):
     split: "train", "validation" or "test".
 
   Raises:
-    UserError: when the data set or the split does not exist.
+    UserError: when the data set or the split does not exist, or a file of it is cut off.
   """
 
   def __init__(self, directory: str, split: str):
     self.directory, self.split = directory, split
-    self._source = ArrayRecordDataSource([str(path) for path in _files(directory, split)])
+    files = [str(path) for path in _files(directory, split)]
+    try:
+      self._source = ArrayRecordDataSource(files)
+    except (RuntimeError, OSError) as error:
+      raise UserError(
+        f"the {split} records at {directory!r} cannot be opened: {str(error).splitlines()[0]}. Copy or prepare them again."
+      ) from error
 
   def __len__(self) -> int:
     return len(self._source)
