@@ -17,6 +17,7 @@ def training() -> ml_collections.ConfigDict:
   config.init_ignore = ""  # regex of variables, such as params/heads, that need not fit there
   config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
+  config.fsdp = False  # whether parameters are split along `data`, instead of lying on every device
   config.overfit_clips = 0  # above 0: only the first so many clips; the argument `:overfit` turns augmentation off too
   return config
 
@@ -67,7 +68,7 @@ def vatt_model() -> ml_collections.ConfigDict:
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
   objective = ml_collections.ConfigDict(
-    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1}
+    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False}
   )
   objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
   return objective

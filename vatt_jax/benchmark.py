@@ -12,7 +12,7 @@ input  records to batches, in turns with the straightforward pipeline: every fra
 flops  the matrix products of VATT in closed form, beside the paper's figures.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import io
 import json
@@ -40,7 +40,7 @@ from vatt_jax.models import flops as closed_form
 from vatt_jax.preparation import dataset
 from vatt_jax.preparation.clips import Caption, Clip
 from vatt_jax.preparation.units import Decoded
-from vatt_jax.training import mesh as mesh_lib, optimizers, sharding
+from vatt_jax.training import memory, mesh as mesh_lib, optimizers, sharding
 from vatt_jax.training.flops import count_matmul_flops
 from vatt_jax.training.state import init_state
 from vatt_jax.training.step import make_step
@@ -54,7 +54,7 @@ CONVENTION = (
 def main(argv) -> None:
   values = flags.FLAGS
   modes = {
-    "step": lambda: step(values.config, values.vocabulary_size, values.repetitions, values.gemm_size),
+    "step": lambda: step(values.config, values.vocabulary_size, values.repetitions),
     "input": lambda: read(values.config, values.repetitions),
     "flops": flops,
   }
@@ -64,6 +64,8 @@ def main(argv) -> None:
     raise errors.UserError("--config=FILE is needed, such as --config=configs/pretrain/vatt_demo.py.")
   if values.repetitions < 1:
     raise errors.UserError(f"--repetitions={values.repetitions} must be at least 1.")
+  if argv[1] != "flops":
+    memory.keep_between_steps()
   report = modes[argv[1]]()
   if values.json:
     epath.Path(values.json).write_text(json.dumps(report, indent=2) + "\n")
@@ -72,12 +74,13 @@ def main(argv) -> None:
 # ---- step
 
 
-def step(config, vocabulary_size: int, repetitions: int, gemm_size: int) -> dict:
+def step(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int] = (1024, 2048, 4096)) -> dict:
   """Times the training step of `config` in turns with square matrix products; prints and returns the report."""
   tf.config.set_visible_devices([], "GPU")
   jobs.compilation_cache()
+  objectives.inherit(config, None)
   train_step, state, batch, model_flops = prepare_step(config, vocabulary_size)
-  product = matrix_product(gemm_size)
+  products = {size: matrix_product(size) for size in gemm_sizes}
 
   def run_step():
     nonlocal state
@@ -85,20 +88,19 @@ def step(config, vocabulary_size: int, repetitions: int, gemm_size: int) -> dict
     return metrics
 
   # Each repetition has both, so that whatever else slows the machine down slows both.
-  seconds = {"gemm": [], "step": []}
+  seconds, rates = [], {size: [] for size in gemm_sizes}
   for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
-    for _ in range(3):
-      seconds["gemm"].append(_time(product))
-    seconds["step"].append(_time(run_step))
-  median = statistics.median(seconds["step"])
-  peak = 2 * gemm_size**3 * jax.device_count() / min(seconds["gemm"])
+    for size, product in products.items():
+      rates[size] += [2 * size**3 * jax.device_count() / _time(product) for _ in range(3)]
+    seconds.append(_time(run_step))
+  median, peak = statistics.median(seconds), max(map(max, rates.values()))
   report = {
     "step_seconds": median,
-    "step_seconds_spread": _spread(seconds["step"]),
+    "step_seconds_spread": _spread(seconds),
     "clips_per_second": config.batch_size / median,
     "model_flops": model_flops,
     "gemm_peak_flops_per_second": peak,
-    "gemm_seconds_spread": _spread(seconds["gemm"]),
+    "gemm_flops_per_second_spread": {str(size): _spread(values) for size, values in rates.items()},
     "fraction_of_peak": model_flops / median / peak,
     "peak_memory_bytes": peak_memory_bytes(),
     "repetitions": repetitions,
@@ -106,10 +108,11 @@ def step(config, vocabulary_size: int, repetitions: int, gemm_size: int) -> dict
     "machine": machine(),
     "versions": jobs.versions(),
   }
+  by_size = ", ".join(f"{size}: {max(values) / 1e9:,.4g}" for size, values in rates.items())
   print(
-    f"step: {median:.4g} s (fastest {min(seconds['step']):.4g}), {report['clips_per_second']:.3g} clips/s\n"
+    f"step: {median:.4g} s (fastest {min(seconds):.4g}), {report['clips_per_second']:.3g} clips/s\n"
     f"matrix products: {model_flops / 1e9:,.4g} GFLOP a step, {model_flops / median / 1e9:,.4g} GFLOP/s\n"
-    f"peak: {peak / 1e9:,.4g} GFLOP/s (square products of {gemm_size}, best of {len(seconds['gemm'])})\n"
+    f"peak: {peak / 1e9:,.4g} GFLOP/s (best square product; by size: {by_size})\n"
     f"fraction of peak: {100 * report['fraction_of_peak']:.1f} %\n"
     f"peak memory: {report['peak_memory_bytes'] / 2**30:.2f} GiB"
   )
@@ -150,6 +153,8 @@ def random_batch(spec: dict[str, jax.ShapeDtypeStruct], vocabulary_size: int) ->
       return np.broadcast_to(np.arange(like.shape[-1], dtype=np.int32), like.shape)
     if name.endswith("/ids"):
       return random.integers(1, vocabulary_size, like.shape, np.int32)
+    if name == "label":
+      return np.zeros(like.shape, like.dtype)
     if np.issubdtype(like.dtype, np.integer):
       return random.integers(0, np.iinfo(like.dtype).max, like.shape, like.dtype)
     return random.uniform(-1, 1, like.shape).astype(like.dtype)
@@ -175,9 +180,9 @@ def _time(function: Callable) -> float:
   return time.perf_counter() - began
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
+def _spread(values: list[float]) -> dict[str, float]:
   names = ("minimum", "first_quartile", "median", "third_quartile", "maximum")
-  return dict(zip(names, np.quantile(seconds, (0, 0.25, 0.5, 0.75, 1)).tolist()))
+  return dict(zip(names, np.quantile(values, (0, 0.25, 0.5, 0.75, 1)).tolist()))
 
 
 def peak_memory_bytes() -> int:
@@ -406,7 +411,6 @@ def define_flags(values: flags.FlagValues) -> None:
   config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
   flags.DEFINE_string("json", None, "Where the report goes, beside being printed.", flag_values=values)
   flags.DEFINE_integer("repetitions", 7, "How often everything is timed.", flag_values=values)
-  flags.DEFINE_integer("gemm_size", 4096, "Side of the matrices whose product sets the peak.", flag_values=values)
   flags.DEFINE_integer("vocabulary_size", 65_536, "Words of the text tower.", flag_values=values)
 
 

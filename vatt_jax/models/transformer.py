@@ -40,8 +40,8 @@ class Attention(nn.Module):
     dropout: rate on the attention weights, drawn for every head and pair.
     use_bias: whether the four projections have biases (T5: no).
     scaled: whether scores are divided by sqrt(head_width) (T5: no).
-    long: sequences of so many tokens go through one head after another, shorter ones through all heads at once. The
-      results are the same. A score matrix that is used while it is in the cache, and computed again in the backward
+    long: on a CPU sequences of so many tokens go through one head after another, all others through all heads at once.
+      The results are the same. A score matrix that is used while it is in the cache, and computed again in the backward
       pass instead of being kept, is faster on a CPU, and what is kept grows with N, not with N^2.
   """
 
@@ -71,10 +71,12 @@ class Attention(nn.Module):
     if bias is not None:
       heads["bias"] = jnp.broadcast_to(bias.swapaxes(0, 1), (self.heads, *bias.swapaxes(0, 1).shape[1:]))
     one_head = lambda head: _attend(**head, rate=rate)
+    all_at_once = jax.vmap(one_head)
+    one_by_one = lambda heads: jax.lax.map(jax.checkpoint(one_head, prevent_cse=False), heads)
     if tokens < self.long:
-      mixed_ABNK = jax.vmap(one_head)(heads)
+      mixed_ABNK = all_at_once(heads)
     else:
-      mixed_ABNK = jax.lax.map(jax.checkpoint(one_head, prevent_cse=False), heads)
+      mixed_ABNK = jax.lax.platform_dependent(heads, cpu=one_by_one, default=all_at_once)
     mixed = mixed_ABNK.transpose(1, 2, 0, 3).reshape(batch, tokens, self.heads * self.head_width)
     return dense(width, "out", self.use_bias)(mixed)
 
