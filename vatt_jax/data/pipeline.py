@@ -6,6 +6,7 @@ the culprit, name it, put the next readable record in its place, and go on.
 """
 
 from collections.abc import Callable, Iterator
+import concurrent.futures
 import dataclasses
 import math
 
@@ -315,12 +316,21 @@ def _readable_batches(start, end, numbers, rows, broken, example, threads) -> It
   while step < end:
     dataset = tf.data.Dataset.range(step, end)
     try:
-      for batch in _batches(dataset, numbers, rows, broken.records, example, threads):
+      for batch in _fetched_ahead(_batches(dataset, numbers, rows, broken.records, example, threads)):
         yield step, batch
         step += 1
     except _FAILURES as error:
       if not broken.search(*numbers(step), example, read=(step - start + 1) * rows):
         raise error
+
+
+def _fetched_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+  """Fetches one batch while its caller computes: even a batch that is ready takes some milliseconds to hand over."""
+  with concurrent.futures.ThreadPoolExecutor(1) as thread:
+    coming = thread.submit(next, batches, None)
+    while (batch := coming.result()) is not None:
+      coming = thread.submit(next, batches, None)
+      yield batch
 
 
 def _batches(steps, numbers, rows, records, example, threads):
