@@ -128,10 +128,10 @@ def _train(config, workdir: str) -> None:
   is_due = lambda k: k % every == 0 and 0 < k < config.total_steps
   if is_due(first) and not log.evaluated(first):  # Killed between saving and evaluating.
     evaluate(first)
-  batches = iter(stream(first))
+  batches = pipeline.fetched_ahead(mesh_lib.to_devices(batch, mesh) for batch in stream(first))
   for k in range(first + 1, config.total_steps + 1):
     began = time.monotonic()
-    batch = mesh_lib.to_devices(next(batches), mesh)
+    batch = next(batches)
     progress.waited(time.monotonic() - began)
     state, metrics = step_function(state, batch)
     progress.step()

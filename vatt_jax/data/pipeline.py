@@ -316,7 +316,7 @@ def _readable_batches(start, end, numbers, rows, broken, example, threads) -> It
   while step < end:
     dataset = tf.data.Dataset.range(step, end)
     try:
-      for batch in _fetched_ahead(_batches(dataset, numbers, rows, broken.records, example, threads)):
+      for batch in _batches(dataset, numbers, rows, broken.records, example, threads):
         yield step, batch
         step += 1
     except _FAILURES as error:
@@ -324,8 +324,11 @@ def _readable_batches(start, end, numbers, rows, broken, example, threads) -> It
         raise error
 
 
-def _fetched_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-  """Fetches one batch while its caller computes: even a batch that is ready takes some milliseconds to hand over."""
+def fetched_ahead(batches: Iterator) -> Iterator:
+  """Fetches one batch in a thread of its own while the caller computes.
+
+  Even a batch that is ready takes some milliseconds to hand over and to bring to the devices.
+  """
   with concurrent.futures.ThreadPoolExecutor(1) as thread:
     coming = thread.submit(next, batches, None)
     while (batch := coming.result()) is not None:
