@@ -37,13 +37,17 @@ def vatt_data() -> ml_collections.ConfigDict:
   data.directory = ""  # what `prepare --output` wrote; empty: miniature clips made on the spot
   data.group_by = ""  # "language": batches of one language each
   data.threads = 0  # for decoding; 0 lets tf.data choose
+  data.mixture = ()  # (("DIR", 1), ("OTHER", 2)): trains on these by weight; `directory`, or the first, is evaluated on
+  data.mixture_by = "example"  # every batch has all of them (VATT); "batch": each batch is of one (ALPRO)
+  data.clip_spans = False  # batches say which seconds of which file a clip shows, so that overlaps can be told
   data.video = ml_collections.ConfigDict({
       "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": (4, 16, 16), "drop_rate": 0.5,
-      "crop": "inception", "min_area": 0.08, "flip": True, "colour_jitter": 0.8,
+      "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
+      "sampling": "window", "rand_augment": "", "dct_scaling": False,
   })  # fmt: skip
   data.audio = ml_collections.ConfigDict({
-      "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "pad": "loop", "noise": 0.01,
-      "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": (16, 5), "window_seconds": 0.04267,
+      "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "stride": 1, "pad": "loop",
+      "noise": 0.01, "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": (16, 5), "window_seconds": 0.04267,
       "hop_seconds": 0.02134, "mels": 80, "mel_low_hz": 80.0, "mel_high_hz": 7600.0,
   })  # fmt: skip
   data.text = ml_collections.ConfigDict({"length": 16, "candidates": 5, "lower_case": True})
@@ -109,7 +113,8 @@ def classifier_data(modality: str, classes: int, multiple: bool = False) -> ml_c
     data.video.update({"frames_per_second": 12.5, "size": 320, "patch": (), "drop_rate": 0.0})
   else:
     del data["video"]
-    data.audio.update({"sample_rate_hz": 24_000, "patch": 0, "drop_rate": 0.0, "noise": 0.0})
+    # Every second sample at 48 kHz, as published: without a low-pass filter.
+    data.audio.update({"sample_rate_hz": 24_000, "stride": 2, "patch": 0, "drop_rate": 0.0, "noise": 0.0})
   return data
 
 
@@ -168,7 +173,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
           "video_size": "tiny", "audio_size": "tiny", "text_size": "tiny", "default_size": "tiny", "word_width": 16,
           "post_width": 32, "va_width": 32, "vt_width": 16,
       },
-      "data": {"directory": "", "group_by": ""},
+      "data": {"directory": "", "group_by": "", "mixture": ()},
       "data.video": {"frames": 4, "size": 32, "patch": (2, 16, 16)},
       "data.audio": {
           "samples": 3_200, "sample_rate_hz": 8_000, "patch": 160, "spectrogram_patch": (4, 8), "mels": 16,

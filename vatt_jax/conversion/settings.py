@@ -55,15 +55,18 @@ def data(**found) -> dict:
   published = {
       "video": {
           "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": [4, 16, 16], "drop_rate": 0.5,
-          "crop": "inception", "min_area": 0.08, "flip": True, "colour_jitter": 0.8,
+          "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
+          "sampling": "window", "rand_augment": "", "dct_scaling": False,
       },
       "audio": {
-          "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "pad": "loop", "noise": 0.01,
-          "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": [16, 5], "window_seconds": 0.04267,
+          "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "stride": 1, "pad": "loop",
+          "noise": 0.01, "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": [16, 5], "window_seconds": 0.04267,
           "hop_seconds": 0.02134, "mels": 80, "mel_low_hz": 80.0, "mel_high_hz": 7600.0,
       },
       "text": {"length": 16, "candidates": 5, "lower_case": True},
       "label": {"classes": 0, "multiple": False},
   }  # fmt: skip
   told = {name: {**published[name], **fields} for name, fields in found.items()}
-  return {"directory": "", "group_by": "", "threads": 0, **told}
+  return {
+      "directory": "", "group_by": "", "threads": 0, "mixture": [], "mixture_by": "example", "clip_spans": False, **told,
+  }  # fmt: skip
