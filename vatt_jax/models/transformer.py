@@ -37,6 +37,7 @@ class Attention(nn.Module):
     dropout: rate on the attention weights, drawn for every head and pair.
     use_bias: whether the four projections have biases (T5: no).
     scaled: whether scores are divided by sqrt(head_width) (T5: no).
+    kernel_init: of the four projections.
   """
 
   heads: int
@@ -44,14 +45,16 @@ class Attention(nn.Module):
   dropout: float = 0.1
   use_bias: bool = True
   scaled: bool = True
+  kernel_init: nn.initializers.Initializer = glorot_uniform
 
   @nn.compact
   def __call__(self, x_BND: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
     """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N)."""
     width = x_BND.shape[-1]
+    linear = lambda features, name: nn.Dense(features, self.use_bias, kernel_init=self.kernel_init, name=name)
 
     def project(name):
-      flat = dense(self.heads * self.head_width, name, self.use_bias)(x_BND)
+      flat = linear(self.heads * self.head_width, name)(x_BND)
       return flat.reshape(*flat.shape[:-1], self.heads, self.head_width)
 
     q_BNAK, k_BNAK, v_BNAK = project("query"), project("key"), project("value")
@@ -63,7 +66,7 @@ class Attention(nn.Module):
     weights_BANM = nn.softmax(scores_BANM)
     weights_BANM = nn.Dropout(self.dropout)(weights_BANM, deterministic=not train)
     mixed_BNAK = jnp.einsum("banm,bmak->bnak", weights_BANM, v_BNAK)
-    return dense(width, "out", self.use_bias)(mixed_BNAK.reshape(*x_BND.shape[:-1], -1))
+    return linear(width, "out")(mixed_BNAK.reshape(*x_BND.shape[:-1], -1))
 
 
 class Layer(nn.Module):
