@@ -186,7 +186,10 @@ def _video_example(parsed, place, duration, key, options, train, crop_place):
 
   def read():
     start = _window_start(place, duration, options.seconds)
-    chosen = video.pick_frames(parsed["video/timestamps"], start, duration, options)
+    if options.sampling == "rate":
+      chosen = video.pick_frames(parsed["video/timestamps"], start, duration, options)
+    else:
+      chosen = video.spread_frames(tf.size(jpegs), key, options, train)
     return video.read_frames(tf.gather(jpegs, chosen), key, options, train, crop_place)
 
   shape = [options.frames, *options.pixels, 3]

@@ -6,7 +6,7 @@ import tensorflow as tf
 STREAMS = {
   name: i
   for i, name in enumerate(
-    ("offset", "crop", "flip", "colour", "noise", "speed", "gain", "video_drop", "audio_drop", "colour_gate")
+    ("offset", "crop", "flip", "colour", "noise", "speed", "gain", "video_drop", "audio_drop", "colour_gate", "frames")
   )
 }
 

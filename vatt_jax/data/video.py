@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from vatt_jax.data import random
 
-CROPS = ("inception", "vgg", "random", "centre")
+CROPS = ("inception", "vgg", "random", "centre", "squash", "squash_random")
+SAMPLINGS = ("rate", "uniform", "halves", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,15 @@ class VideoOptions:
     drop_rate: fraction of the patches dropped in training.
     crop: "inception" (random area and aspect, the paper's), "vgg" (the official code's default: both sides scaled apart
       by up to a fifth, in four clips of five, then a random square of the picture's short side), "random" (random place,
-      no scaling) or "centre".
+      no scaling), "centre", "squash" (the whole picture, squeezed) or "squash_random" (7/8 of both sides at a random place,
+      squeezed; ALPRO's pretraining).
     min_area: smallest area of an "inception" crop, as a fraction of the picture.
     flip: whether clips are mirrored half of the time.
     colour_jitter: probability of brightness, saturation, contrast and hue changes (VATT: 0.8).
     width: of the crop; 0: a square.
+    sampling: "rate": a window of frames at `frames_per_second`; else frames of the whole clip: "uniform" (at equal
+      distances from the first), "halves" (in training half of them from each half of the clip, at random) or "random".
+      Evaluation is always uniform then (ALPRO).
   """
 
   frames: int
@@ -40,16 +45,19 @@ class VideoOptions:
   flip: bool = True
   colour_jitter: float = 0.0
   width: int = 0
+  sampling: str = "rate"
 
   def __post_init__(self):
     if self.crop not in CROPS:
       raise ValueError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
+    if self.sampling not in SAMPLINGS:
+      raise ValueError(f"sampling {self.sampling!r} is not one of {', '.join(SAMPLINGS)}")
     if any(n % p for n, p in zip((self.frames, *self.pixels), self.patch)):
       raise ValueError(f"{self.frames} frames of {self.pixels} pixels do not divide into patches of {self.patch}")
 
   @property
   def seconds(self) -> float:
-    return self.frames / self.frames_per_second
+    return self.frames / self.frames_per_second if self.sampling == "rate" else math.inf
 
   @property
   def grid(self) -> tuple[int, int, int]:
@@ -80,6 +88,27 @@ def pick_frames(timestamps: tf.Tensor, start: tf.Tensor, duration: tf.Tensor, op
   return tf.maximum(tf.searchsorted(timestamps, wanted, side="right") - 1, 0)
 
 
+def spread_frames(count: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
+  """int32 (T,): frames out of all `count` of a clip, ascending; in training at random unless "uniform" is asked for.
+
+  Frame k is k * floor(count / T) otherwise, as in ALPRO's evaluation: the first one again and again where there are fewer
+  than T. Random frames are all different as long as there are enough.
+  """
+  if not train or options.sampling == "uniform":
+    return tf.range(options.frames) * (count // options.frames)
+
+  def pick(half, first, last, number):
+    size = tf.maximum(last - first, 1)
+    order = tf.argsort(tf.random.stateless_uniform([size], tf.random.experimental.stateless_fold_in(stream, half)))
+    return first + tf.sort(tf.gather(order, tf.range(number) % size))
+
+  stream = random.stream(key, "frames")
+  if options.sampling == "random":
+    return pick(0, 0, count, options.frames)
+  middle, early = count // 2, options.frames // 2
+  return tf.concat([pick(0, 0, middle, early), pick(1, middle, count, options.frames - early)], 0)
+
+
 def read_frames(
   jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool, crop_place: float = 0.5
 ) -> tf.Tensor:
@@ -89,7 +118,9 @@ def read_frames(
     crop_place: in evaluation, where the crop lies on the side that has room: 0 is left or top, 1 right or bottom.
   """
   shape = tf.io.extract_jpeg_shape(jpegs[0])
-  if train and options.crop != "centre":
+  if options.crop == "squash" or (options.crop == "squash_random" and not train):
+    box = tf.concat([[0, 0], shape[:2]], 0)
+  elif train and options.crop != "centre":
     box = _random_box(shape, key, options)
   else:
     box = _largest_box(shape, tf.constant(crop_place), options)
@@ -117,6 +148,10 @@ def _largest_box(shape: tf.Tensor, place: tf.Tensor, options: VideoOptions) -> t
 def _random_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
   if options.crop == "random":
     return _largest_box(shape, random.uniform(key, "crop", [2]), options)
+  if options.crop == "squash_random":
+    extent = shape[:2] * 7 // 8
+    begin = tf.cast(tf.cast(shape[:2] - extent + 1, tf.float32) * random.uniform(key, "crop", [2]), tf.int32)
+    return tf.concat([begin, extent], 0)
   if options.crop == "vgg":
     return _vgg_box(tf.cast(shape[:2], tf.float32), key, options)
   begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
