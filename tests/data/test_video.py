@@ -7,7 +7,7 @@ from PIL import Image
 import pytest
 import tensorflow as tf
 
-from vatt_jax.data import video
+from vatt_jax.data import random, video
 
 OPTIONS = video.VideoOptions(frames=4, frames_per_second=5.0, size=16, patch=(2, 8, 8), crop="centre", flip=False)
 
@@ -91,3 +91,22 @@ def test_vgg_crops_lie_inside_and_keep_most_of_the_short_side():
 def test_sizes_that_do_not_divide_are_refused():
   with pytest.raises(ValueError, match="do not divide"):
     video.VideoOptions(frames=5, frames_per_second=5.0, size=16, patch=(2, 8, 8))
+
+
+def spread(count, sampling, train, frames=8, draw=0):
+  options = video.VideoOptions(frames, 10.0, 32, (1, 16, 16), 0.0, sampling=sampling)
+  key = random.example_key(tf.constant(0), tf.constant(0), tf.constant(draw))
+  return video.spread_frames(tf.constant(count), key, options, train).numpy()
+
+
+def test_frames_spread_over_the_whole_clip():
+  """ALPRO's rules: uniform ones never reach the end; random ones are all different and ascend."""
+  assert spread(100, "uniform", True).tolist() == [0, 12, 24, 36, 48, 60, 72, 84]
+  assert spread(100, "random", False).tolist() == [0, 12, 24, 36, 48, 60, 72, 84]
+  assert spread(5, "uniform", False).tolist() == [0] * 8
+  for draw in range(20):
+    chosen, halves = spread(9, "random", True, draw=draw), spread(9, "halves", True, 4, draw)
+    assert (np.diff(chosen) > 0).all() and chosen.min() >= 0 and chosen.max() <= 8
+    assert (np.diff(halves) > 0).all() and halves[1] < 4 <= halves[2] and halves[3] <= 8
+  assert spread(1, "halves", True, 4).tolist() == [0] * 4
+  assert len({tuple(spread(9, "halves", True, 4, draw)) for draw in range(20)}) > 10
