@@ -63,7 +63,7 @@ def vatt_model() -> ml_collections.ConfigDict:
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
   objective = ml_collections.ConfigDict(
-    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1}
+    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False}
   )
   objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
   return objective
@@ -85,9 +85,9 @@ def classifier_objective(modality: str) -> ml_collections.ConfigDict:
 
 
 def classifier_model() -> ml_collections.ConfigDict:
-  """What "" and -1 leave open is the model's that the run starts from; without one it is VATT-Base."""
+  """What "" and -1 leave open is as in the model that the run starts from; without one `default_size` holds."""
   return ml_collections.ConfigDict({
-      "size": "", "post_width": -1, "dropout": 0.1, "classifier_dropout": 0.0, "input_scale": 1.0,
+      "size": "", "default_size": "base", "post_width": -1, "dropout": 0.1, "classifier_dropout": 0.0, "input_scale": 1.0,
       "projection_init": "conv_glorot",
   })  # fmt: skip
 
@@ -162,7 +162,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   })  # fmt: skip
   tiny = {
       "model": {
-          "video_size": "tiny", "audio_size": "tiny", "text_size": "tiny", "size": "tiny", "word_width": 16,
+          "video_size": "tiny", "audio_size": "tiny", "text_size": "tiny", "default_size": "tiny", "word_width": 16,
           "post_width": 32, "va_width": 32, "vt_width": 16,
       },
       "data": {"directory": "", "group_by": ""},
@@ -180,9 +180,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for part in place.split("."):
       node = node.get(part) if node is not None else None
     if node is not None:
-      node.update({name: value for name, value in fields.items() if name in node})
-  if config.model.get("post_width", 0) < 0:
-    config.model.post_width = 0
+      node.update({name: value for name, value in fields.items() if name in node and node[name] not in (0, -1, ())})
   for evaluator in config.evaluators.values():
     evaluator.batch_size = 8
     evaluator.windows = 1

@@ -199,3 +199,14 @@ def test_another_config_in_the_workdir_is_refused(finished, miniature):
 def test_help_teaches():
   process = subprocess.run([sys.executable, "-m", "vatt_jax.train", "--help"], cwd=ROOT, capture_output=True, text=True)
   assert process.returncode == 0 and "goes on where it stopped" in process.stdout and "--workdir" in process.stdout
+
+
+def test_the_ring_trains_to_the_same_losses(miniature, tmp_path):
+  """Eight devices, similarities block by block against all at once."""
+  losses = []
+  for ring in (False, True):
+    config = smoke_config("configs.pretrain.vatt", "mbs,smoke", data__directory=miniature, objective__ring=ring)
+    config.evaluators = {}
+    train.train(config, str(tmp_path / str(ring)))
+    losses.append([row["loss"] for row in workdir_lib.read_metrics(str(tmp_path / str(ring))) if "loss" in row])
+  np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

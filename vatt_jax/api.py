@@ -70,7 +70,7 @@ class Model:
       video: uint8 (B, T, H, W, 3), or float32 in [-1, 1]. Another T, H or W than in training resizes the position
         tables; they must divide by the patch.
       audio: float32 (B, S) in [-1, 1] or int16, at `config.audio.sample_rate_hz`; another S is fine too.
-      text: strings, or int32 ids (B, L) with 0 for padding.
+      text: strings, which are cut at the length of training, or int32 ids (B, L) with 0 for padding, of any length.
 
     Returns:
       name -> float32 (B, ...): `video/pooled`, `audio/pooled`, `text/pooled`, and the unnormalised outputs of the heads
@@ -93,12 +93,13 @@ class Model:
       batch["video/patches"], grids["video"] = _video_patches(np.asarray(video), self._track("video").patch)
     if audio is not None:
       batch["audio/patches"], grids["audio"] = _audio_patches(np.asarray(audio), self._track("audio"))
-    for modality, grid in grids.items():
+    for modality, grid in grids.items():  # Not of text: it comes later.
       rows = len(batch[f"{modality}/patches"])
       places = np.arange(np.prod(grid), dtype=np.int32)
       batch[f"{modality}/positions"] = np.broadcast_to(places, (rows, len(places)))
     if text is not None:
       ids = self._ids(text)
+      grids["text"] = ids.shape[1:]
       batch["text/ids"], batch["text/mask"] = ids[:, None], ids[:, None] != 0
     return batch, grids
 

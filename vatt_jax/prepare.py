@@ -3,6 +3,7 @@ r"""Turns media into a data set of clips that `train` and `evaluate` read.
   python -m vatt_jax.prepare --source=demo --output=data/demo        # a small real data set, downloaded
   python -m vatt_jax.prepare --source=~/videos --output=data/mine    # every video and sound file below a folder
   python -m vatt_jax.prepare --source=clips.csv --output=data/mine   # a manifest: one clip, or one file, a row
+  python -m vatt_jax.prepare --source=tfds:msrvtt --manual_dir=~/msrvtt --output=data/msrvtt    # a public data set
 
 FOLDER. Captions lie beside the media under the same name: talk.mp4 with talk.srt or talk.vtt (each subtitle becomes a
 clip; talk.fr.srt says that they are French), talk.txt (each line is a caption of the whole file), or talk.json
@@ -11,8 +12,13 @@ times a file is cut into windows of --clip_seconds. talk.wav gives its sound to 
 validation and test at the top are splits; files without any caption get the name of their folder as label.
 
 MANIFEST. A .csv, .tsv or .jsonl file with the columns video, audio (a separate sound track, or sound alone), start,
-end (seconds or H:MM:SS), caption, label, language, split; paths are relative to the manifest. A row with start and end
-is one clip, rows that name the same clip give it several captions, and a row without times is cut into windows.
+end (seconds or H:MM:SS), caption, label (several: a|b), language, split, licence; paths are relative to the manifest. A
+row with start and end is one clip, rows that name the same clip give it several captions, and a row without times is
+cut into windows.
+
+PUBLIC DATA SET. --source=tfds:NAME, or tfds:NAME/VARIANT as in tfds:ucf101/split2, reads official annotation files and
+the media that lie in --manual_dir, in any arrangement; what is missing is listed, not fatal. --source=tfds:? lists the
+names; vatt_jax/preparation/datasets/README.md says what each folder must hold.
 
 Broken files never stop it: what can be used is used, the rest is listed in the table at the end and in
 OUTPUT/preparation.json. Stopped at any moment, the same command goes on with what is decoded; run again when all is
@@ -32,7 +38,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-_SOURCE = flags.DEFINE_string("source", None, "'demo', a folder of media, or a manifest (.csv, .tsv, .jsonl).")
+_SOURCE = flags.DEFINE_string(
+  "source", None, "'demo', a folder of media, a manifest (.csv, .tsv, .jsonl), or tfds:NAME."
+)
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder with the annotations and media of tfds:NAME.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the data set; made where needed.")
 _CLIP_SECONDS = flags.DEFINE_float(
   "clip_seconds", None, "Length of the windows of files without times (10).", lower_bound=0.1
@@ -57,22 +66,20 @@ _WORKERS = flags.DEFINE_integer(
   "workers", CORES, "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
 )
 
+_BEAM = flags.DEFINE_string(
+  "beam",
+  None,
+  "Options of an Apache Beam pipeline that decodes instead of --workers, such as '--runner=FlinkRunner "
+  "--parallelism=64'; its machines must see the media and --output under the same paths. Empty: Beam's local runner.",
+)
+_CHECK_DISK = flags.DEFINE_boolean("check_disk", True, "Stop where the estimated need exceeds the free disk.")
+
+MEDIA = {"frames_per_second": 10.0, "short_side": 256, "sample_rate_hz": 48_000, "vocabulary_size": 0}
 DEFAULTS = {
   "demo": {"frames_per_second": 10.0, "short_side": 128, "sample_rate_hz": 16_000, "vocabulary_size": 500},
-  "folder": {
-    "clip_seconds": 10.0,
-    "frames_per_second": 10.0,
-    "short_side": 256,
-    "sample_rate_hz": 48_000,
-    "vocabulary_size": 0,
-  },
-  "manifest": {
-    "clip_seconds": 10.0,
-    "frames_per_second": 10.0,
-    "short_side": 256,
-    "sample_rate_hz": 48_000,
-    "vocabulary_size": 0,
-  },
+  "folder": {"clip_seconds": 10.0} | MEDIA,
+  "manifest": {"clip_seconds": 10.0} | MEDIA,
+  "tfds": MEDIA,
 }
 MANIFEST_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -81,19 +88,21 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise errors.UserError(f"What does {argv[1]!r} mean? Options look like --source=FOLDER; --help lists them.")
   if not _SOURCE.value or not _OUTPUT.value:
-    raise errors.UserError("Say what to prepare and where: --source=demo|FOLDER|MANIFEST --output=FOLDER.")
+    raise errors.UserError("Say what to prepare and where: --source=demo|FOLDER|MANIFEST|tfds:NAME --output=FOLDER.")
   source, output = os.path.expanduser(_SOURCE.value), os.path.expanduser(_OUTPUT.value)
   if "://" in output:
     raise errors.UserError("ArrayRecord files can be written to local and mounted folders only: copy them afterwards.")
   kind = _kind(source)
   options = _options(kind)
-  units, problems = _find(kind, source, output, options)
-  _prepare(units, problems, source if kind == "demo" else os.path.abspath(source), output, options)
+  units, what = _find(kind, source, output, options)
+  _prepare(units, source if kind in ("demo", "tfds") else os.path.abspath(source), output, options, what)
 
 
 def _kind(source: str) -> str:
   if source == "demo":
     return "demo"
+  if source.startswith("tfds:"):
+    return "tfds"
   path = pathlib.Path(source)
   if path.is_dir():
     return "folder"
@@ -101,7 +110,7 @@ def _kind(source: str) -> str:
     return "manifest"
   if path.exists():
     raise errors.UserError(f"{source} is neither a folder nor a manifest ({', '.join(MANIFEST_ENDINGS)}).")
-  raise errors.UserError(f"{source} does not exist. --source takes a folder, a manifest, or the word demo.")
+  raise errors.UserError(f"{source} does not exist. --source takes a folder, a manifest, tfds:NAME, or the word demo.")
 
 
 def _options(kind: str) -> dict:
@@ -115,11 +124,13 @@ def _options(kind: str) -> dict:
   }
   if kind == "demo" and given["clip_seconds"] is not None:
     raise errors.UserError("--clip_seconds does not apply to the demo set: its clips are as long as their voices.")
+  if kind == "tfds" and given["clip_seconds"] is not None:
+    raise errors.UserError("--clip_seconds does not apply to public data sets: their annotations say what a clip is.")
   return {name: default if given[name] is None else given[name] for name, default in DEFAULTS[kind].items()}
 
 
 def _find(kind: str, source: str, output: str, options: dict):
-  """The units of a source, and the problems met while looking for them."""
+  """The units of a source, and what else `dataset.prepare` has to know of it."""
   from vatt_jax.preparation import digests, units
 
   media = {name: value for name, value in options.items() if name != "vocabulary_size"}
@@ -127,21 +138,32 @@ def _find(kind: str, source: str, output: str, options: dict):
     from vatt_jax.preparation import stamps
 
     try:
-      return stamps.units(**media), None
+      return stamps.units(**media), {}
     except stamps.Unavailable as error:
       raise errors.UserError(str(error)) from error
   remembered = digests.Digests(os.path.join(output, ".work", "digests.jsonl"))
   options = units.Options(**media)
+  if kind == "tfds":
+    from vatt_jax.preparation import datasets
+
+    name = source.removeprefix("tfds:")
+    datasets.lookup(name)
+    if not os.path.isdir(directory := os.path.expanduser(_MANUAL_DIR.value or "")):
+      raise errors.UserError(f"{source} needs --manual_dir=FOLDER, with its annotation files and its media in it.")
+    reading = datasets.find(name, directory, options, remembered, skip=output)
+    return reading.units, {"problems": reading.problems, "labels": reading.labels, "official_splits": True}
   if kind == "manifest":
     from vatt_jax.preparation import manifest
 
-    return manifest.units(source, options, remembered)
-  from vatt_jax.preparation import folder
+    found, problems = manifest.units(source, options, remembered)
+  else:
+    from vatt_jax.preparation import folder
 
-  return folder.units(source, options, remembered, skip=output)
+    found, problems = folder.units(source, options, remembered, skip=output)
+  return found, {"problems": problems}
 
 
-def _prepare(units, problems, source: str, output: str, options: dict) -> None:
+def _prepare(units, source: str, output: str, options: dict, what: dict) -> None:
   from etils import epath
 
   from vatt_jax.preparation import dataset, summary
@@ -152,8 +174,10 @@ def _prepare(units, problems, source: str, output: str, options: dict) -> None:
       output,
       source=source,
       options=options,
-      problems=problems,
+      check_disk=_CHECK_DISK.value,
       workers=_WORKERS.value,
+      beam=_BEAM.value,
+      **what,
     )
   except OSError as error:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

@@ -70,7 +70,7 @@ def _train(config, workdir: str) -> None:
   _say(f"data: {len(records):,} training clips in {inputs.directory}, {len(order.groups)} group(s)")
 
   # ---- Objective, optimizer, and the shapes of everything, before any array exists.
-  objective = jobs.build_objective(config, inputs)
+  objective = jobs.build_objective(config, inputs).on_mesh(mesh)
   optimizer, schedule = optimizers.from_config(config.optimizer, config.total_steps)
   stream = lambda first: pipeline.training_batches(
       records, order, inputs.options, inputs.tokenizer, start_step=first, end_step=config.total_steps,

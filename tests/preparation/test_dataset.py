@@ -1,6 +1,7 @@
 """What `prepare` promises about interruptions, repetitions and other people's folders, shown with made-up units."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -8,10 +9,11 @@ import pathlib
 import numpy as np
 import pytest
 
+from vatt_jax.data import records as reader
 from vatt_jax.errors import UserError
 from vatt_jax.preparation import dataset
 from vatt_jax.preparation.cache import Cache
-from vatt_jax.preparation.clips import Caption, Clip
+from vatt_jax.preparation.clips import Caption, Clip, Question
 from vatt_jax.preparation.digests import Digests
 from vatt_jax.preparation.units import Decoded, Problem
 
@@ -40,6 +42,7 @@ class Counted:
     if self.mood == "interrupt":
       raise KeyboardInterrupt
     random = np.random.default_rng(len(self.name))
+    labelled = self.mood == "labelled"
     return Decoded(
       [
         Clip(
@@ -50,6 +53,8 @@ class Counted:
           sample_rate_hz=8_000,
           audio_start_seconds=0.25,
           captions=(Caption(self.text or f"this is {self.name}", 0.0, 0.3),),
+          questions=(Question("what is it?", self.name),) if labelled else (),
+          label=f"{self.name}|film" if labelled else "",
           source=self.name,
           start=1.5,
         )
@@ -131,10 +136,11 @@ def test_interrupted_it_goes_on(tmp_path, log, record_files):
   assert record_files(tmp_path / "out") == record_files(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("moves", range(6))
+@pytest.mark.parametrize("moves", range(10))
 def test_killed_while_the_new_data_set_moves_into_place(tmp_path, log, moves, monkeypatch, record_files, preparation):
   """Every rename may be the last thing that happens: the next run finishes the move."""
-  prepare(many(log), tmp_path / "out")
+  units = functools.partial(many, log, mood="labelled")
+  prepare(units(), tmp_path / "out")
   rename, done = type(dataset.epath.Path(tmp_path)).rename, []
 
   def rename_until_killed(path, target):
@@ -146,10 +152,10 @@ def test_killed_while_the_new_data_set_moves_into_place(tmp_path, log, moves, mo
 
   monkeypatch.setattr(type(dataset.epath.Path(tmp_path)), "rename", rename_until_killed)
   with pytest.raises(KeyboardInterrupt):
-    prepare(many(log, 25), tmp_path / "out")
+    prepare(units(25), tmp_path / "out")
   monkeypatch.undo()
-  prepare(many(log, 25), tmp_path / "out")
-  prepare(many(log, 25), tmp_path / "fresh")
+  prepare(units(25), tmp_path / "out")
+  prepare(units(25), tmp_path / "fresh")
   assert record_files(tmp_path / "out") == record_files(tmp_path / "fresh")
   assert preparation(tmp_path / "out") == preparation(tmp_path / "fresh")
   assert {path.name for path in (tmp_path / "out").iterdir()} == {".work", *dataset.PUBLISHED}
@@ -239,6 +245,54 @@ def test_without_captions_there_is_no_vocabulary(tmp_path, log):
   assert found["vocabulary_pieces"] == 0
   assert any("no vocabulary" in warning["reason"] for warning in found["warnings"])
   assert not (tmp_path / "out/tokenizer").exists()
+
+
+def test_labels_answers_and_questions(tmp_path, log, records, preparation):
+  """Classes are those of training, sorted; several labels are joined by "|"; the most frequent answer comes first."""
+  found = prepare(many(log, mood="labelled"), tmp_path / "out").preparation
+  training = sorted(unit.name for unit in many(log) if f"{unit.name}|film".encode() in labels_of(records, tmp_path))
+  assert reader.labels(str(tmp_path / "out")) == sorted([*training, "film"])
+  assert reader.answers(str(tmp_path / "out")) == training
+  assert (found["labels"], found["answers"]) == (len(training) + 1, len(training))
+  assert any("labels are not in the training split: film " in w["reason"] for w in found["warnings"])
+  record = reader.decode(reader.Records(str(tmp_path / "out"), "train")[0])
+  assert record["questions/text"] == [b"what is it?"] and record["questions/answer"][0].startswith(b"film")
+  found = dataset.prepare(
+    many(log, mood="labelled"), tmp_path / "official", source="here", options={}, labels=["film", "z"], progress=False
+  ).preparation
+  assert reader.labels(str(tmp_path / "official")) == ["film", "z"]
+  assert any("20 labels are not in the official list: film 0" in w["reason"] for w in found["warnings"])
+
+
+def labels_of(records, tmp_path):
+  return {record["label"] for record in records(tmp_path / "out")["train"]}
+
+
+def test_without_labels_there_are_no_lists(tmp_path, log):
+  prepare(many(log, 3), tmp_path / "out")
+  assert reader.labels(str(tmp_path / "out")) == reader.answers(str(tmp_path / "out")) == []
+
+
+def test_a_benchmark_keeps_the_captions_that_training_has_too(tmp_path, log):
+  units = [Counted(f"film {i}", str(log), text="the same") for i in range(20)]
+  assert prepare(units, tmp_path / "a").preparation["contents"]["test"]["captions"] == 0
+  kept = dataset.prepare(
+    units, tmp_path / "b", source="x", options={}, official_splits=True, progress=False
+  ).preparation
+  assert kept["contents"]["test"]["captions"] == kept["splits"]["test"] > 0
+
+
+def test_a_disk_that_is_too_small_is_said_first(tmp_path, log, monkeypatch):
+  @dataclasses.dataclass
+  class Large(Counted):
+    def expected_bytes(self):
+      return 1e18
+
+  units = [Large("a", str(log)), Large("b", str(log))]
+  with pytest.raises(UserError, match=r"needs about 4,000,000.0 TB .* and has .* --frames_per_second"):
+    prepare(units, tmp_path / "out")
+  assert decoded(log) == []
+  dataset.prepare(units, tmp_path / "out", source="here", options={}, check_disk=False, progress=False)
 
 
 def test_the_cache_stores_equal_frames_once_and_notices_damage(tmp_path, log):

@@ -82,14 +82,14 @@ def test_json_lines(media):
   rows = [
     {"video": "films/c.mp4", "caption": "a", "start": 0, "end": 2},
     {"video": "films/c.mp4", "captions": ["b", "c"], "start": 2.0, "end": 4},
-    {"audio": "sounds/s.wav", "caption": None, "label": 3},
+    {"audio": "sounds/s.wav", "caption": None, "label": 3, "licence": "CC0"},
     {"video": "https://example.org/a.mp4"},
   ]
   text = "\n".join([*map(json.dumps, rows), "", "{broken", "[1]"])
   found, problems = units(media, "clips.jsonl", text)
   assert [unit.name for unit in found] == ["films/c.mp4", "sounds/s.wav"]
   assert [request.captions for request in found[0].requests] == [("a",), ("b", "c")]
-  assert found[1].requests[0].label == "3"
+  assert (found[1].requests[0].label, found[1].requests[0].licence) == ("3", "CC0")
   files = [problem.file for problem in problems.rejected]
   assert files == ["https://example.org/a.mp4", "clips.jsonl:6", "clips.jsonl:7"]
   assert "download it first" in problems.rejected[0].reason

@@ -4,6 +4,7 @@ The files of `make_media` get brighter with time and beep every second, so a cli
 """
 
 import io
+import math
 
 import make_media
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 import pytest
 
 from vatt_jax.preparation import media
+from vatt_jax.preparation.requests import MediaUnit, Request
 from vatt_jax.preparation.units import Options
 
 OPTIONS = Options(frames_per_second=10, short_side=24, sample_rate_hz=16_000)
@@ -198,3 +200,14 @@ def test_intervals_keep_only_their_frames_and_stop_early(tmp_path):
   assert found.end < 6
   behind = read(make_media.write(tmp_path / "b.mp4", audio=None), intervals=[(50, 60)])
   assert (behind.times, behind.end) == ([], pytest.approx(3))
+
+
+@pytest.mark.parametrize("sound", ["aac", None])
+def test_the_room_that_a_file_needs_is_estimated(tmp_path, sound):
+  path = str(make_media.write(tmp_path / "a.mp4", seconds=7, size=(320, 240), audio=sound))
+  unit = MediaUnit("a", "a", path, None, False, (Request(), Request(1, 4), Request(5, math.inf)), Options())
+  clips = unit.decode().clips
+  need = sum(len(frame) for clip in clips for frame in clip.frames) + sum(clip.samples.nbytes for clip in clips)
+  assert need / 1.5 < unit.expected_bytes() < need * 1.5
+  (tmp_path / "bad.mp4").write_text("no film")
+  assert MediaUnit("b", "b", str(tmp_path / "bad.mp4"), None, False, (Request(),), Options()).expected_bytes() == 0

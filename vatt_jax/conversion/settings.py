@@ -16,7 +16,7 @@ def run(objective: dict, model: dict, data: dict) -> dict:
 def vatt_objective() -> dict:
   """NCE between video and sound, MIL-NCE between video and text."""
   return {
-      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1,
+      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
       "pairs": {"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0},
   }  # fmt: skip
 
@@ -45,7 +45,7 @@ def classifier_objective(modality: str) -> dict:
 def classifier_model(modality: str, size: str, post_width: int) -> dict:
   """The fields of `models.classifier.Classifier`."""
   return {
-      "size": size, "post_width": post_width, "dropout": 0.1, "classifier_dropout": 0.5 if modality == "video" else 0.0,
+      "size": size, "default_size": "base", "post_width": post_width, "dropout": 0.1, "classifier_dropout": 0.5 if modality == "video" else 0.0,
       "input_scale": 1.0, "projection_init": "conv_glorot",
   }  # fmt: skip
 

@@ -23,6 +23,8 @@ FEATURES = {
   "captions/text": tf.io.RaggedFeature(tf.string),
   "captions/start": tf.io.RaggedFeature(tf.float32),
   "captions/end": tf.io.RaggedFeature(tf.float32),
+  "questions/text": tf.io.RaggedFeature(tf.string),
+  "questions/answer": tf.io.RaggedFeature(tf.string),
   "language": tf.io.FixedLenFeature([], tf.string, ""),
   "label": tf.io.FixedLenFeature([], tf.string, ""),
   "source": tf.io.FixedLenFeature([], tf.string, ""),
@@ -73,12 +75,22 @@ def splits(directory: str) -> dict[str, int]:
 
 
 def labels(directory: str) -> list[str]:
-  """Names of the classes, in the order of their numbers: `labels.txt`, else the sorted names of the training split."""
+  """Names of the classes, in the order of their numbers: `labels.txt`, else the sorted names of the training split.
+
+  A record's `label` joins several names by "|".
+  """
   path = epath.Path(directory) / "labels.txt"
   if path.exists():
     return path.read_text().splitlines()
   names = Records(directory, "train").strings("label")
   return sorted({part for name in names for part in name.split("|") if part})
+
+
+def answers(directory: str) -> list[str]:
+  """The answers to the questions of the training split, the most frequent first; empty where nothing is asked."""
+  _info(directory)
+  path = epath.Path(directory) / "answers.txt"
+  return path.read_text().splitlines() if path.exists() else []
 
 
 def decode(record: bytes) -> dict:

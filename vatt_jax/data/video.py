@@ -123,7 +123,7 @@ def read_frames(
   elif train and options.crop != "centre":
     box = _random_box(shape, key, options)
   else:
-    box = _largest_box(shape, tf.constant(crop_place), options)
+    box = _largest_box(shape, tf.constant(crop_place, tf.float32), options)
   frames = tf.map_fn(
     lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, box, channels=3), jpegs, fn_output_signature=tf.uint8
   )

@@ -1,20 +1,25 @@
 """Noise-contrastive losses between modalities, as functions of the embeddings of the global batch.
 
+All forms are made of the same three sums; `plain_sums` computes them from the matrix of all similarities,
+`ring.ring_sums` without it.
+
 Every function normalises its inputs to unit length, and takes masks: an absent item is no anchor and nobody's negative.
 Source: VATT section 3.4, equations 4 to 6; google-research/vatt, utils/train/objectives.py.
 """
 
+from collections.abc import Callable
 import math
 
 import jax
 import jax.numpy as jnp
 
 ABSENT = -1e9
+Sums = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
 
 
 def mil_nce(
     video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
-    video_present: jax.Array | None = None, groups: int = 1,
+    video_present: jax.Array | None = None, groups: int = 1, sums: Sums | None = None,
 ) -> jax.Array:  # fmt: skip
   """Multiple-instance NCE: every clip against all captions, and its captions against all clips, in one softmax.
 
@@ -28,55 +33,73 @@ def mil_nce(
     temperature: positive.
     video_present: bool (B,), whether `video` exists; None = always.
     groups: of the mean, see `masked_mean`.
+    sums: `plain_sums` (None) or another function that equals it.
 
   Returns:
     Scalar: the mean over clips that have both; 0 where there is none.
   """
-  scores = _Scores(video, text, present, video_present, temperature)
+  scores = _Scores(video, text, present, video_present, temperature, sums)
   total_B = jnp.logaddexp(scores.from_video, scores.from_text)
   return masked_mean(total_B - scores.positive, scores.both, groups)
 
 
 def mil_nce_once(
     video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
-    video_present: jax.Array | None = None, groups: int = 1,
+    video_present: jax.Array | None = None, groups: int = 1, sums: Sums | None = None,
 ) -> jax.Array:  # fmt: skip
   """As `mil_nce`, with the positives once in the denominator, as the paper's equations have it; the floor is 0."""
-  scores = _Scores(video, text, present, video_present, temperature, own_in_text=False)
+  scores = _Scores(video, text, present, video_present, temperature, sums, own_in_text=False)
   total_B = jnp.logaddexp(scores.from_video, scores.from_text)
   return masked_mean(total_B - scores.positive, scores.both, groups)
 
 
 def symmetric_nce(
     video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
-    video_present: jax.Array | None = None, groups: int = 1,
+    video_present: jax.Array | None = None, groups: int = 1, sums: Sums | None = None,
 ) -> jax.Array:  # fmt: skip
   """Two softmaxes, clip against captions and captions against clips; their sum. A perfect model reaches 0.
 
   Shapes, masks and result as in `mil_nce`.
   """
-  scores = _Scores(video, text, present, video_present, temperature)
+  scores = _Scores(video, text, present, video_present, temperature, sums)
   from_video = masked_mean(scores.from_video - scores.positive, scores.both, groups)
   return from_video + masked_mean(scores.from_text - scores.positive, scores.both, groups)
 
 
-class _Scores:
-  """The sums that all forms are made of, each float (B,): ln of the sum over ...
+def plain_sums(
+  video: jax.Array, text: jax.Array, present: jax.Array, video_present: jax.Array, temperature: float, *,
+  own_in_text: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
+  """The sums that all forms are made of, each float (B,): ln of the sum of exp(similarity / temperature) over ...
 
-  positive: a clip and its own captions; from_video: a clip and all captions that exist; from_text: a clip's captions and
-  all clips that exist, without the own clip where `own_in_text` is false. both: bool (B,), where there is a pair.
+  Args:
+    video: float (B, E) of unit length.
+    text: float (B, K, E) of unit length.
+    present, video_present: bool (B,).
+    own_in_text: whether the last sum has the captions' own clip.
+
+  Returns:
+    `positive`: a clip and its own captions; `from_video`: a clip and all captions that exist; `from_text`: a clip's
+    captions and all clips that exist.
   """
+  scores_BJK = jnp.einsum("be,jke->bjk", video, text) / temperature
+  clips_BJ = jnp.broadcast_to(video_present[:, None], scores_BJK.shape[:2])
+  if not own_in_text:
+    clips_BJ = clips_BJ & ~jnp.eye(len(video), dtype=bool)
+  positive = jax.nn.logsumexp(jnp.einsum("be,bke->bk", video, text) / temperature, axis=1)
+  from_video = jax.nn.logsumexp(jnp.where(present[None, :, None], scores_BJK, ABSENT), axis=(1, 2))
+  from_text = jax.nn.logsumexp(jnp.where(clips_BJ[:, :, None], scores_BJK, ABSENT), axis=(0, 2))
+  return positive, from_video, from_text
 
-  def __init__(self, video, text, present, video_present, temperature, own_in_text=True):
-    video, text = _unit(video), _unit(text)
+
+class _Scores:
+  """The sums over normalised embeddings, and `both`: bool (B,), where there is a pair."""
+
+  def __init__(self, video, text, present, video_present, temperature, sums, own_in_text=True):
     video_present = jnp.ones_like(present) if video_present is None else video_present
-    scores_BJK = jnp.einsum("be,jke->bjk", video, text) / temperature
-    clips_BJ = jnp.broadcast_to(video_present[:, None], scores_BJK.shape[:2])
-    if not own_in_text:
-      clips_BJ = clips_BJ & ~jnp.eye(len(video), dtype=bool)
-    self.positive = jax.nn.logsumexp(jnp.einsum("be,bke->bk", video, text) / temperature, axis=1)
-    self.from_video = jax.nn.logsumexp(jnp.where(present[None, :, None], scores_BJK, ABSENT), axis=(1, 2))
-    self.from_text = jax.nn.logsumexp(jnp.where(clips_BJ[:, :, None], scores_BJK, ABSENT), axis=(0, 2))
+    self.positive, self.from_video, self.from_text = (sums or plain_sums)(
+      _unit(video), _unit(text), present, video_present, temperature, own_in_text=own_in_text
+    )
     self.both = present & video_present
 
 

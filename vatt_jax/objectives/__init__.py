@@ -8,6 +8,7 @@ An objective offers
   batch_keys: the keys it needs of a batch;
   adopt(variables) -> another run's variables under its own names, what it has no use for left out;
   fresh: regex of the parameters that may be missing in what a run starts from;
+  on_mesh(mesh) -> the same, its losses computed across these devices;
   with_grids(modality -> grid) -> the same for clips of another size;
   partition_rules: (regex on the parameter path, axes) in order, see `training.sharding`.
 The training loop knows nothing else about it. Beside it, its file has `from_config` and `inherit`.

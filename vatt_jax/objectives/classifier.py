@@ -68,6 +68,10 @@ class ClassifierObjective:
     """`<modality>/pooled` and `logits`, in inference mode."""
     return self.model.apply(variables, batch, train=False)
 
+  def on_mesh(self, mesh) -> "ClassifierObjective":
+    """The same: its loss is a mean over rows, which needs no mesh."""
+    return self
+
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "ClassifierObjective":
     """The same for clips of another size."""
     return dataclasses.replace(self, model=self.model.clone(grid=grids.get(self.model.modality, self.model.grid)))
@@ -91,10 +95,10 @@ def inherit(config, source: dict | None) -> None:
 
   Args:
     config: of the run; changed in place.
-    source: the config of the checkpoint to start from, or None; then these are VATT-Base's.
+    source: the config of the checkpoint to start from, or None; then `config.model.default_size` holds, and VATT's patches.
   """
   modality = config.objective.modality
-  found = {"size": "base", "post_width": 0, "patch": (4, 16, 16) if modality == "video" else 128}
+  found = {"size": config.model.default_size, "post_width": 0, "patch": (4, 16, 16) if modality == "video" else 128}
   if source:
     model = source["model"]
     if source["objective"]["name"] == "classifier":
@@ -130,13 +134,14 @@ def from_config(config, options, vocabulary_size: int) -> ClassifierObjective:
     raise ValueError(f"projection_init {config.model.projection_init!r} is not one of {', '.join(PROJECTION_INITS)}")
   if options.label.classes < 2:
     raise ValueError(f"there are {options.label.classes} classes: is the data set labelled?")
+  fields = {name: value for name, value in config.model.items() if name != "default_size"}
   model = Classifier(
     modality=objective.modality,
     grid=track.grid,
     classes=options.label.classes,
     classifier_init="sigmoid" if options.label.multiple else "softmax",
     sample_rate_hz=getattr(track, "sample_rate_hz", 0),
-    **config.model.to_dict(),
+    **fields,
   )
   return ClassifierObjective(
     model, options.label.multiple, objective.label_smoothing, objective.balanced, objective.mix_up

@@ -1,12 +1,15 @@
 """The VATT objective: contrastive losses between pairs of modalities in common spaces."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import numpy as np
 
 from vatt_jax.losses.nce import LOSSES, masked_mean, untrained_level
+from vatt_jax.losses.ring import ring_sums
 from vatt_jax.models import sizes
 from vatt_jax.models.vatt import PROJECTION_INITS, TEXT_FORMS, Vatt
 
@@ -31,6 +34,7 @@ class VattObjective:
     reduction: "mean" divides the weighted sum by the sum of the weights (official code), "sum" does not (paper).
     groups: 1: a term is the mean over the present clips of the global batch; above, the mean of the means of so many
       replicas (official code); see `losses.nce.masked_mean`.
+    ring: whether similarities are computed block by block round the devices of `mesh`, so that none holds them all.
   """
 
   model: Vatt
@@ -39,6 +43,8 @@ class VattObjective:
   temperature: float = 0.07
   reduction: str = "mean"
   groups: int = 1
+  ring: bool = False
+  mesh: Mesh | None = None
 
   batch_keys = tuple(
     f"{modality}/{part}"
@@ -82,6 +88,7 @@ class VattObjective:
     out, model_state = self.model.apply(
       variables, batch, train=train, rngs={"dropout": rng}, mutable=["batch_stats"] if train else []
     )
+    sums = functools.partial(ring_sums, mesh=self.mesh) if self.ring and self.mesh else None
     metrics, total = {}, 0.0
     for pair, weight in self.pairs.items():
       if weight:
@@ -90,7 +97,7 @@ class VattObjective:
         candidates = out[second] if b == "text" else out[second][:, None, :]
         value = LOSSES[self.loss_name](
             out[first], candidates, batch[f"{b}/present"], temperature=self.temperature,
-            video_present=batch[f"{a}/present"], groups=self.groups,
+            video_present=batch[f"{a}/present"], groups=self.groups, sums=sums,
         )  # fmt: skip
         metrics[f"loss/{pair}"] = value
         total += weight * value
@@ -108,9 +115,15 @@ class VattObjective:
     """Everything the model says about a batch, in inference mode; see `models.vatt.Vatt`."""
     return self.model.apply(variables, batch, train=False)
 
+  def on_mesh(self, mesh: Mesh) -> "VattObjective":
+    """The same, its losses computed across the devices of `mesh`."""
+    return dataclasses.replace(self, mesh=mesh)
+
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "VattObjective":
-    """The same for clips of another size."""
-    fields = {f"{modality}_grid": grid for modality, grid in grids.items()}
+    """The same for clips of another size; that of text is (L,)."""
+    fields = {f"{modality}_grid": grid for modality, grid in grids.items() if modality != "text"}
+    if "text" in grids:
+      fields["text_length"] = grids["text"][0]
     return dataclasses.replace(self, model=self.model.clone(**fields))
 
   def adopt(self, variables: dict) -> dict:
@@ -151,7 +164,13 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
   _check_names(fields)
   objective = config.objective
   return VattObjective(
-    Vatt(**fields), pairs, objective.loss, objective.temperature, objective.reduction, objective.get("groups", 1)
+    Vatt(**fields),
+    pairs,
+    objective.loss,
+    objective.temperature,
+    objective.reduction,
+    objective.get("groups", 1),
+    objective.get("ring", False),
   )
 
 

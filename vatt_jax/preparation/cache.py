@@ -14,7 +14,7 @@ from typing import BinaryIO
 from etils import epath
 import numpy as np
 
-from vatt_jax.preparation.clips import Caption, Clip
+from vatt_jax.preparation.clips import Caption, Clip, Question
 from vatt_jax.preparation.units import Decoded, Problem
 
 MAGIC = b"VATTCLP1"
@@ -47,6 +47,7 @@ class Cache:
       described["frames"] = [number(frame) for frame in clip.frames]
       described["samples"] = number(np.asarray(clip.samples, "<i2").tobytes())
       described["captions"] = [dataclasses.astuple(caption) for caption in clip.captions]
+      described["questions"] = [dataclasses.astuple(question) for question in clip.questions]
       clips.append(described)
     header = json.dumps(
       {
@@ -97,6 +98,7 @@ class Cache:
         frames, samples = described.pop("frames"), described.pop("samples")
         described["timestamps"] = tuple(described["timestamps"])
         described["captions"] = tuple(Caption(*caption) for caption in described["captions"])
+        described["questions"] = tuple(Question(*question) for question in described.get("questions", ()))
         clip = Clip(
           **described,
           frames=(b"",) * len(frames),

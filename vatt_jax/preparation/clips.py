@@ -23,6 +23,14 @@ class Caption:
   end: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Question:
+  """A question about a clip and its answer, "" where the answer is kept back."""
+
+  text: str
+  answer: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
   """One clip. What does not exist is empty: no frames, no samples, no captions, "".
@@ -37,7 +45,8 @@ class Clip:
     audio_start_seconds: time of the first sample from the clip's start (positive: the sound begins later).
     captions: what is said or written about the clip; its own captions first, then those nearest in time.
     language: BCP-47 code of the captions, or "".
-    label: class name, or "".
+    questions: what is asked about the clip. A clip has many: to repeat its frames for each of them would cost more.
+    label: class name, or ""; several class names are joined by "|".
     source: the file or page that the clip comes from.
     start: seconds from the start of the source to the start of the clip.
     licence: licence of the media, or "".
@@ -51,6 +60,7 @@ class Clip:
   sample_rate_hz: int = 48_000
   audio_start_seconds: float = 0.0
   captions: tuple[Caption, ...] = ()
+  questions: tuple[Question, ...] = ()
   language: str = ""
   label: str = ""
   source: str = ""

@@ -2,6 +2,8 @@
 
     DIR/clips/1.0.0/        the TFDS data set
     DIR/tokenizer/          sentencepiece.model, sentencepiece.vocab
+    DIR/labels.txt          a class name a line, line number = class id; where clips have labels
+    DIR/answers.txt         the answers to training's questions, the most frequent first; where there are questions
     DIR/preparation.json    what was accepted and rejected; written last, so it marks a complete data set
     DIR/.work/              decoded units, digests, options; may be deleted, then the next run decodes everything again
 
@@ -9,6 +11,7 @@ A new data set is written to DIR/.work/new in full and then moved into place, so
 leaves the old data set or the new one, and the next run finishes the move.
 """
 
+import collections
 from collections.abc import Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
@@ -23,12 +26,13 @@ from etils import epath
 import tqdm
 
 from vatt_jax.errors import UserError
-from vatt_jax.preparation import pool, splits as splits_lib, summary, vocabulary
+from vatt_jax.preparation import beam as beam_lib, pool, space, splits as splits_lib, summary, vocabulary
 from vatt_jax.preparation.cache import Cache
 from vatt_jax.preparation.clips import SPLITS, Clip
 from vatt_jax.preparation.units import Decoded, Problem, Unit
 
-PUBLISHED = ("clips", "tokenizer", "preparation.json")
+PUBLISHED = ("clips", "tokenizer", "labels.txt", "answers.txt", "preparation.json")
+COUNTED = {"tokenizer": "vocabulary_pieces", "labels.txt": "labels", "answers.txt": "answers"}  # 0: it does not exist.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +50,16 @@ def prepare(
   source: str,
   options: Mapping[str, int | float | str],
   problems: Decoded | None = None,
+  labels: Sequence[str] = (),
+  official_splits: bool = False,
+  check_disk: bool = True,
   workers: int = 0,
+  beam: str | None = None,
   progress: bool = True,
 ) -> Outcome:
   """Makes or brings up to date the data set of `units` in `output`.
 
-  The same units give the same records, whatever `workers` is and however often the work was interrupted.
+  The same units give the same records, whatever `workers` and `beam` are and however often the work was interrupted.
 
   Args:
     units: what to decode; their names and the keys of their clips are unique.
@@ -60,11 +68,17 @@ def prepare(
     options: everything else that shapes the data set; `vocabulary_size` (0 or absent: by the amount of text) is read
       here, the others are only compared with those of an earlier run.
     problems: what went wrong while the units were looked for (its clips are ignored).
+    labels: the class names in their official order; without, the sorted names of the training split.
+    official_splits: of a public benchmark: held-out clips keep the captions that training has too, which are its
+      queries, and not every split need exist.
+    check_disk: estimate the room that is needed, and stop where the disk has less.
     workers: processes that decode; 0 decodes in this process.
+    beam: options of an Apache Beam pipeline that decodes instead, "" is its local runner.
     progress: whether to draw progress bars on stderr.
 
   Raises:
-    UserError: `output` holds something else, another process works on it, or no clip can be made of the units.
+    UserError: `output` holds something else, another process works on it, the disk is too small, or no clip can be made of the
+      units.
   """
   output, settings = epath.Path(output), {"source": source, **options}
   units, problems = sorted(units, key=lambda unit: unit.name), problems or Decoded()
@@ -73,17 +87,24 @@ def prepare(
     _publish(work, output)  # An earlier run may have been killed just here.
     identities, unread = _identify(units, workers, progress)
     rejected = [*problems.rejected, *unread]
-    fingerprint = _fingerprint(identities, rejected, problems.warnings, settings)
+    fingerprint = _fingerprint(identities, rejected, problems.warnings, settings, [*labels], official_splits)
     if earlier := _read_json(output / "preparation.json"):
       if earlier["fingerprint"] == fingerprint and (output / "clips").exists():
         return Outcome(earlier, unchanged=True)
     cache = Cache(work / "units")
     cache.sweep()
-    crashed = _decode_missing(units, identities, cache, workers, progress)
+    if check_disk:
+      space.check([unit for unit in units if unit.name in identities], cache, identities, output, progress)
+    each = functools.partial(pool.each, workers=workers)
+    if beam is not None:
+      each = functools.partial(beam_lib.each, options=beam, folder=work / "beam")
+    crashed = _decode_missing(units, identities, cache, each, progress)
     usable = sorted({identity for name, identity in identities.items() if name not in crashed})
-    found = Found(cache, usable)
+    found = Found(cache, usable, labels, official_splits)
     found.rejected += [*rejected, *crashed.values()]
-    found.warnings += [*problems.warnings, *found.missing_splits()]
+    found.warnings += [*problems.warnings, *found.strange_labels(labels)]
+    if not official_splits:
+      found.warnings += found.missing_splits()
     if not found.accepted:
       if not earlier:
         (work / "options.json").unlink(missing_ok=True)  # Nothing here yet that other options could spoil.
@@ -103,16 +124,19 @@ class Found:
   Attributes:
     counts: split -> `summary.Count`.
     captions: the captions of the training clips.
+    labels: class names, in the order of their ids.
+    answers: the answers of the training clips, the most frequent first.
     rejected, warnings: problems.
   """
 
-  def __init__(self, cache: Cache, identities: Sequence[str]):
+  def __init__(self, cache: Cache, identities: Sequence[str], labels: Sequence[str], official_splits: bool):
     self._cache, self._identities = cache, identities
     self.rejected: list[Problem] = []
     self.warnings: list[Problem] = []
     self._splits = splits_lib.Splits(clip for decoded in self._headers() for clip in decoded.clips)
     self.captions: set[str] = set()
-    keys: set[str] = set()
+    self.questions: set[str] = set()
+    keys, classes, trained, answers = set(), set(), set(), collections.Counter()
     for decoded in self._headers():
       self.rejected += decoded.rejected
       self.warnings += decoded.warnings
@@ -120,9 +144,16 @@ class Found:
         if clip.key in keys:
           raise ValueError(f"Two clips have the key {clip.key!r}.")
         keys.add(clip.key)
+        classes.update(clip.label.split("|") if clip.label else ())
         if self._splits.of(clip) == "train":
           self.captions.update(caption.text for caption in clip.captions)
-    self._normal_captions = {splits_lib.normal(caption) for caption in self.captions}
+          self.questions.update(question.text for question in clip.questions)
+          trained.update(clip.label.split("|") if clip.label else ())
+          answers.update(question.answer for question in clip.questions if question.answer)
+    self._classes = classes
+    self.labels = list(labels or sorted(trained or classes)) if classes else []
+    self.answers = sorted(answers, key=lambda answer: (-answers[answer], answer))
+    self._normal_captions = set() if official_splits else {splits_lib.normal(caption) for caption in self.captions}
     self.counts = {split: summary.Count() for split in SPLITS}
     for decoded in self._headers():
       for clip in decoded.clips:
@@ -138,6 +169,13 @@ class Found:
     empty = [split for split in SPLITS if not self.counts[split].clips]
     advice = f"of fewer than {splits_lib.FEWEST_SOURCES} files all train, unless folders or a manifest name splits"
     return [Problem("", f"no clip is for {' or '.join(empty)}: {advice}")] if empty else []
+
+  def strange_labels(self, official: Sequence[str]) -> list[Problem]:
+    """A warning where clips have labels that have no id."""
+    strange = sorted(self._classes - set(self.labels))
+    names = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+    where = "the official list" if official else "the training split"
+    return [Problem("labels.txt", f"{len(strange)} labels are not in {where}: {names}")] if strange else []
 
   def clips(self, split: str) -> Iterator[Clip]:
     """The clips of a split with their media, one unit in memory at a time."""
@@ -206,14 +244,14 @@ def _identify(units, workers, progress) -> tuple[dict[str, str], list[Problem]]:
   return identities, unread
 
 
-def _decode_missing(units, identities, cache, workers, progress) -> dict[str, Problem]:
+def _decode_missing(units, identities, cache, each, progress) -> dict[str, Problem]:
   """Decodes into the cache what is not there; returns the units, by name, that could not be decoded at all."""
   tasks = [(unit, identities[unit.name]) for unit in units if unit.name in identities]
   missing = [(unit, identity) for unit, identity in tasks if not cache.has(identity)]
   crashed = {}
   if not missing:
     return crashed
-  done = pool.each(functools.partial(_decode, cache), missing, workers=workers)
+  done = each(functools.partial(_decode, cache), missing)
   with contextlib.closing(done):
     bar = _bar(done, len(tasks), "decoding", progress, initial=len(tasks) - len(missing))
     for (unit, _), result in bar:
@@ -247,10 +285,15 @@ def _write(found: Found, new: epath.Path, settings: Mapping, progress: bool) -> 
         yield clip
         bar.update()
 
-    records.write(new, clips, filled)
+    records.write(new, clips, filled, questions=any(count.questions for count in found.counts.values()))
+  for name, lines in (("labels.txt", found.labels), ("answers.txt", found.answers)):
+    if lines:
+      (new / name).write_text("".join(f"{line}\n" for line in lines))
   pieces = 0
-  if found.captions:
-    pieces = vocabulary.train(found.captions, new / "tokenizer", size=int(settings.get("vocabulary_size", 0)))
+  if found.captions or found.questions:
+    pieces = vocabulary.train(
+      found.captions | found.questions, new / "tokenizer", size=int(settings.get("vocabulary_size", 0))
+    )
   else:
     found.warnings.append(Problem("", "no training clip has a caption, so there is no vocabulary"))
   return summary.describe(found, settings, pieces)
@@ -264,7 +307,7 @@ def _publish(work: epath.Path, output: epath.Path) -> None:
     return
   for name in PUBLISHED:
     source, target = new / name, output / name
-    unwanted = name == "tokenizer" and not preparation["vocabulary_pieces"]
+    unwanted = name in COUNTED and not preparation.get(COUNTED[name])
     if target.exists() and (source.exists() or unwanted):
       old.mkdir(exist_ok=True)
       _remove(old / name)
@@ -275,11 +318,12 @@ def _publish(work: epath.Path, output: epath.Path) -> None:
   _remove(old)
 
 
-def _fingerprint(identities, rejected, warnings, settings) -> str:
+def _fingerprint(identities, rejected, warnings, settings, labels, official_splits) -> str:
   everything = [
     sorted(identities.items()),
     sorted(dataclasses.astuple(problem) for problem in (*rejected, *warnings)),
     sorted(settings.items()),
+    [labels, official_splits],
   ]
   return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
 

@@ -46,10 +46,10 @@ def units(
   """
   root = pathlib.Path(source)
   found, problems = [], Decoded()
-  for files in _walk(root, skip):
+  for files in walk(root, skip):
     media = [file for file in files if file.suffix.lower() in VIDEO | SOUND]
     beside, orphans = _sidecars(files, media)
-    problems.warnings += [Problem(_name(path, root), "there is no media file of this name") for path in orphans]
+    problems.warnings += [Problem(relative_name(path, root), "there is no media file of this name") for path in orphans]
     by_stem = collections.defaultdict(lambda: ([], []))
     for file in media:
       by_stem[file.stem][file.suffix.lower() in SOUND].append(file)
@@ -57,7 +57,7 @@ def units(
       pairs = [(video, sounds[0] if sounds else None) for video in videos]
       pairs += [(None, sound) for sound in (sounds[1:] if videos else sounds)]
       for video, sound in pairs:
-        name = _name(video or sound, root)
+        name = relative_name(video or sound, root)
         wanted, warnings = _requests((video or sound), beside, name)
         problems.warnings += warnings
         found.append(
@@ -66,7 +66,7 @@ def units(
   return found, problems
 
 
-def _walk(root: pathlib.Path, skip):
+def walk(root: pathlib.Path, skip):
   """The files, by name, of every folder below `root`, each once even where links make circles."""
   skip = skip and os.path.realpath(skip)
   seen = set()
@@ -169,7 +169,7 @@ def _read_json(path: pathlib.Path, problem) -> list[Request]:
   return wanted
 
 
-def _name(path: pathlib.Path, root: pathlib.Path) -> str:
+def relative_name(path: pathlib.Path, root: pathlib.Path) -> str:
   """The path relative to the source, as text that can be stored: a name need not be UTF-8."""
   return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 

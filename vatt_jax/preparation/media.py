@@ -148,6 +148,12 @@ def read(
   return media
 
 
+def declared_seconds(path: str) -> float:
+  """How long a file says it is, which may be wrong; 0 where it does not say."""
+  with _open(path) as container:
+    return (container.duration or 0) / av.time_base
+
+
 def _names(picture: bool, sound: bool) -> list[str]:
   return [name for name, asked in (("picture", picture), ("sound", sound)) if asked]
 

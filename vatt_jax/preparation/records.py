@@ -13,8 +13,12 @@ from tensorflow_datasets.core import example_serializer
 from vatt_jax.preparation.clips import Clip
 
 
-def record(clip: Clip) -> dict:
+def record(clip: Clip, *, questions: bool = False) -> dict:
   """The clip as the nested dict that the features of `Clips` encode."""
+  asked = {
+    "text": [question.text for question in clip.questions],
+    "answer": [question.answer for question in clip.questions],
+  }
   return {
     "video": {"frames": list(clip.frames), "timestamps": np.asarray(clip.timestamps, np.float32)},
     "audio": {
@@ -27,6 +31,7 @@ def record(clip: Clip) -> dict:
       "start": np.asarray([caption.start for caption in clip.captions], np.float32),
       "end": np.asarray([caption.end for caption in clip.captions], np.float32),
     },
+    **({"questions": asked} if questions else {}),
     "language": clip.language,
     "label": clip.label,
     "source": clip.source,
@@ -42,12 +47,16 @@ class Clips(tfds.core.GeneratorBasedBuilder):
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "JPEG frames, int16 PCM, captions with times."}
 
-  def __init__(self, *, clips: Callable[[str], Iterator[Clip]] = lambda split: iter(()), splits=(), **kwargs):
-    self._clips, self._splits = clips, tuple(splits)
+  def __init__(
+    self, *, clips: Callable[[str], Iterator[Clip]] = lambda split: iter(()), splits=(), questions=False, **kwargs
+  ):
+    self._clips, self._splits, self._questions = clips, tuple(splits), questions
     super().__init__(**kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
     f = tfds.features
+    # Only where there are any: a data set without questions is what it was before questions were thought of.
+    questions = {"questions": f.Sequence({"text": f.Text(), "answer": f.Text()})} if self._questions else {}
     return self.dataset_info_from_configs(
       features=f.FeaturesDict(
         {
@@ -59,6 +68,7 @@ class Clips(tfds.core.GeneratorBasedBuilder):
             "sample_rate_hz": np.int64,
           },
           "captions": f.Sequence({"text": f.Text(), "start": np.float32, "end": np.float32}),
+          **questions,
           "language": f.Text(),
           "label": f.Text(),
           "source": f.Text(),
@@ -75,19 +85,22 @@ class Clips(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self, split):
     for clip in self._clips(split):
-      yield clip.key, record(clip)
+      yield clip.key, record(clip, questions=self._questions)
 
 
-def write(folder: epath.Path, clips: Callable[[str], Iterator[Clip]], splits: Iterable[str]) -> None:
+def write(
+  folder: epath.Path, clips: Callable[[str], Iterator[Clip]], splits: Iterable[str], *, questions: bool = False
+) -> None:
   """Writes `folder`/clips/1.0.0. Records are ordered by a hash of their keys, whatever order `clips` has.
 
   Args:
     folder: where the data set goes; it must not hold one already.
     clips: split name -> the clips of the split, read one by one.
     splits: the splits to write; none of them may be empty.
+    questions: whether records have the feature `questions`.
   """
   tfds.disable_progress_bar()
-  builder = Clips(clips=clips, splits=splits, data_dir=str(folder), file_format="array_record")
+  builder = Clips(clips=clips, splits=splits, questions=questions, data_dir=str(folder), file_format="array_record")
   with _same_bytes_everywhere(), contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing dataset ..."
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(compute_stats="skip"))
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from vatt_jax.preparation import media as media_lib
 from vatt_jax.preparation.captions import Cue, parse_seconds
-from vatt_jax.preparation.clips import Caption, Clip
+from vatt_jax.preparation.clips import Caption, Clip, Question
 from vatt_jax.preparation.digests import Digests
 from vatt_jax.preparation.splits import ALIASES
 from vatt_jax.preparation.units import Decoded, Options, Problem
 
 FORMAT = 1  # Raised when the same input gives other clips than before, so that no cached ones are used.
-FIELDS = ("caption", "captions", "start", "end", "label", "language", "split")
+FIELDS = ("caption", "captions", "start", "end", "label", "language", "split", "licence")
 NEIGHBOURS = 4
 
 
@@ -25,19 +25,21 @@ class Request:
   """One clip, or where `start` or `end` is open, windows of `Options.clip_seconds`.
 
   Attributes:
-    start, end: seconds from time 0 of the file, or None.
+    start, end: seconds from time 0 of the file, or None; an infinite `end` is that of the file.
     captions: of the clip as a whole (of each window).
     neighbours: what is said before and after, in seconds from time 0 of the file.
-    label, language, split: as in `Clip`.
+    questions, label, language, split, licence: as in `Clip`.
   """
 
   start: float | None = None
   end: float | None = None
   captions: tuple[str, ...] = ()
   neighbours: tuple[Cue, ...] = ()
+  questions: tuple[Question, ...] = ()
   label: str = ""
   language: str = ""
   split: str = ""
+  licence: str = ""
 
   @property
   def is_one_clip(self) -> bool:
@@ -70,9 +72,10 @@ def parse(fields: Mapping[str, object]) -> Request:
   return Request(
     **times,
     captions=tuple(dict.fromkeys(caption for caption in captions if caption)),
-    label=str(given.get("label", "")).strip(),
+    label=" ".join(str(given.get("label", "")).split()),
     language=str(given.get("language", "")).strip(),
     split=split,
+    licence=str(given.get("licence", "")).strip(),
   )
 
 
@@ -127,6 +130,21 @@ class MediaUnit:
     everything = (FORMAT, files, self.name, self.source, self.audio_replaces, self.requests, self.options)
     return hashlib.sha256(repr(everything).encode("utf-8", "backslashreplace")).hexdigest()
 
+  def expected_bytes(self) -> float:
+    """About how many bytes its clips will have, from the first second of the file and what its header says."""
+    path = self.video or self.audio
+    try:
+      look = media_lib.read(path, self.options, intervals=[(0.0, 1.0)])
+      length = media_lib.declared_seconds(path)
+    except media_lib.Unreadable:
+      return 0.0
+    ends = [length if request.end in (None, math.inf) else request.end for request in self.requests]
+    seconds = sum(max(0.0, end - (request.start or 0.0)) for request, end in zip(self.requests, ends))
+    a_frame = np.mean([len(frame) for frame in look.frames] or [0])
+    frames = max(1.0, seconds * len(look.frames) / max(1 / self.options.frames_per_second, min(1.0, look.picture_end)))
+    has_sound = look.sound or self.audio
+    return float(frames * a_frame + seconds * bool(has_sound) * 2 * self.options.sample_rate_hz)
+
   def decode(self) -> Decoded:
     decoded = Decoded()
     media = self._read(decoded)
@@ -134,7 +152,7 @@ class MediaUnit:
       return decoded
     lost, keys = 0, set()
     for request in self.requests:
-      start, end = request.start or 0.0, media.end if request.end is None else request.end
+      start, end = request.start or 0.0, media.end if request.end in (None, math.inf) else request.end
       spans = [(start, end)] if request.is_one_clip else windows(start, min(end, media.end), self.options.clip_seconds)
       for start, end in spans:
         if clip := _cut(media, request, start, end, self, keys):
@@ -151,7 +169,7 @@ class MediaUnit:
   def _read(self, decoded: Decoded) -> media_lib.Media | None:
     """Picture and sound together; problems go to `decoded`, None where nothing is left."""
     intervals = None
-    if all(request.is_one_clip for request in self.requests):
+    if all(request.is_one_clip and request.end < math.inf for request in self.requests):
       intervals = [(request.start, request.end) for request in self.requests]
 
     def read(path, **what):
@@ -205,6 +223,8 @@ def _cut(
     captions=tuple(captions),
     language=request.language,
     label=request.label,
+    questions=request.questions,
     source=unit.source,
     start=start,
+    licence=request.licence,
   )

@@ -14,6 +14,7 @@ ALIASES = {
   "validation": "validation",
   "valid": "validation",
   "val": "validation",
+  "validate": "validation",
   "dev": "validation",
   "test": "test",
   "testing": "test",
