@@ -48,7 +48,9 @@ def convert(variables: Variables, options: Options) -> Conversion:
       video_size="tiny", text_size=name_of(size), vocabulary_size=vocabulary_size, max_length=max_length,
       fusion_layers=0,
   )  # fmt: skip
-  data = settings.data(text={"length": options.text_length or min(30, max_length), "candidates": 1, "lower_case": False})
+  data = settings.data(
+    text={"length": options.text_length or min(30, max_length), "candidates": 1, "lower_case": False}
+  )
   config = settings.run(settings.alpro_objective(terms=terms), model, data)
   return Conversion("BERT", variables.collect(names), config, words)
 

@@ -10,6 +10,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from vatt_jax.losses import alpro as losses
 from vatt_jax.losses.nce import masked_mean
@@ -101,6 +102,10 @@ class AlproEncoders:
       params["text"] = {name: value for name, value in params["text"].items() if not upper(name)}
     return {"params": params, **({"prompter": prompter} if wanted and prompter else {})}
 
+  def on_mesh(self, mesh: Mesh) -> "AlproEncoders":
+    """The same: losses look at the global batch wherever it lies."""
+    return self
+
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "AlproEncoders":
     """The same: clips of another size are refused by the model."""
     return self
@@ -120,7 +125,7 @@ class AlproObjective(AlproEncoders):
   Attributes:
     model: with a part for every term.
     terms: term -> weight; 0 leaves it out. ALPRO: 1 each.
-    negatives: of matching: "local", from blocks of `local_rows` clips, as each device of the official code has its own;
+    negatives: of matching, drawn by similarity, or evenly where there is no contrast: "local", from blocks of `local_rows` clips, as each device of the official code has its own;
       "global", from the whole batch.
     local_rows: 16 in pretraining, 8 or 12 in fine-tuning.
     mask_rate, mask_id: of masked words; -1: [MASK] is the last of the vocabulary.
@@ -203,14 +208,14 @@ class AlproObjective(AlproEncoders):
     video = model.encode_video(batch["video/patches"], train=train)
     text = model.encode_text(ids, mask, train=train)
     values, metrics, groups = {}, {}, [(text, mask, video)]
-    if self._weight("vtc") or self._weight("vtm"):
+    similarity = jnp.zeros([rows, rows])  # Without contrast no negative is harder than another.
+    if self._weight("vtc"):
       # Clipped with the gradient of what is not clipped, as when the parameter itself is moved back into its range.
       clipped = jnp.clip(model.temperature, *TEMPERATURES)
       temperature = model.temperature + jax.lax.stop_gradient(clipped - model.temperature)
       video_vtc, text_vtc = model.contrast(video, text)
       similarity = video_vtc @ text_vtc.T / temperature
       metrics["train/temperature"] = clipped
-    if self._weight("vtc"):
       values["vtc"] = losses.video_text_contrast(similarity, both)
       metrics["loss/log_batch_size"] = jnp.log(jnp.float32(rows))
     if self._weight("vtm"):
