@@ -31,8 +31,9 @@ def tiny_batch(rows=3, grid=(2, 2, 3), seed=0):
 
 
 def random_variables(model, batch, scale=0.3):
-  """Weights that are nowhere zero, unlike fresh ones."""
-  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), batch, train=False))
+  """Weights of a model, or of an objective, that are nowhere zero, unlike fresh ones."""
+  more = {"train": False} if isinstance(model, Alpro) else {}
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), batch, **more))
   rng = np.random.default_rng(1)
   draw = lambda path, x: np.float32(rng.normal(1 if path[-1].key == "scale" else 0, scale, x.shape) if x.shape else 0.2)
   return jax.tree_util.tree_map_with_path(draw, shapes)

@@ -206,7 +206,11 @@ class AlproObjective(AlproEncoders):
     both = batch["video/present"] & batch["text/present"]
     (ids, mask), rows = _captions(batch), len(both)
     video = model.encode_video(batch["video/patches"], train=train)
-    text = model.encode_text(ids, mask, train=train)
+    if self._weight("mlm"):  # One pass for clean and hidden words.
+      both_texts = model.encode_text(jnp.concatenate([ids, hidden]), jnp.concatenate([mask, mask]), train=train)
+      text, hidden_text = jnp.split(both_texts, 2)
+    else:
+      text = model.encode_text(ids, mask, train=train)
     values, metrics, groups = {}, {}, [(text, mask, video)]
     similarity = jnp.zeros([rows, rows])  # Without contrast no negative is harder than another.
     if self._weight("vtc"):
@@ -223,7 +227,7 @@ class AlproObjective(AlproEncoders):
       other_text, has_text = pick(similarity, "text")
       groups += [(text, mask, video[other_video]), (text[other_text], mask[other_text], video)]
     if self._weight("mlm"):
-      groups.append((model.encode_text(hidden, mask, train=train), mask, video))
+      groups.append((hidden_text, mask, video))
     if not model.fuses:
       return values, metrics
     fused = model.fuse(*(jnp.concatenate(parts) for parts in zip(*groups)), train=train)  # One pass for all.
