@@ -17,6 +17,7 @@ def training() -> ml_collections.ConfigDict:
   config.init_ignore = ""  # regex of variables, such as params/heads, that need not fit there
   config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
+  config.fsdp = False  # whether parameters are split along `data`, instead of lying on every device
   config.overfit_clips = 0  # above 0: only the first so many clips; the argument `:overfit` turns augmentation off too
   return config
 
@@ -199,7 +200,6 @@ def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
   config.init_from = ""
   shrink(config)
   config.model.update({"text_size": "2x32x64x2x16", "fusion_layers": 1, "embedding_width": 16, "max_length": 16})
-  config.model.dropout = 0.0  # Its random numbers would be most of what there is to compile.
   config.model.entities = 4 if config.model.entities else 0
   config.data.video.patch = (1, 16, 16)
   if config.objective.name == "alpro":

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from vatt_jax import errors, jobs
 from vatt_jax.data import order as order_lib, pipeline, records as records_lib
-from vatt_jax.training import checkpoints, mesh as mesh_lib, optimizers, sharding, workdir as workdir_lib
+from vatt_jax.training import checkpoints, memory, mesh as mesh_lib, optimizers, sharding, workdir as workdir_lib
 from vatt_jax.training.progress import Progress
 from vatt_jax.training.state import fingerprint, init_state
 from vatt_jax.training.step import make_step
@@ -33,6 +33,7 @@ def main(argv) -> None:
     raise errors.UserError(
       "--config=FILE and --workdir=DIR are needed, such as --config=configs/pretrain/vatt_demo.py."
     )
+  memory.keep_between_steps()
   train(config, workdir)
 
 
@@ -80,7 +81,7 @@ def _train(config, workdir: str) -> None:
   spec = pipeline.batch_spec(inputs.options, config.batch_size)
   init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec, average=config.ema_decay > 0)
   shapes = jax.eval_shape(init)
-  placed = sharding.shardings(shapes, objective.partition_rules, mesh)
+  placed = sharding.shardings(shapes, objective.partition_rules, mesh, config.fsdp)
 
   # ---- State: from the own workdir, else from config.init_from, else from scratch.
   store = checkpoints.Checkpoints(workdir, config.keep_checkpoints)

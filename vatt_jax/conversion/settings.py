@@ -9,7 +9,7 @@ def run(objective: dict, model: dict, data: dict) -> dict:
   return {
       "seed": 0, "batch_size": 64, "total_steps": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
       "evaluate_every_steps": 1, "keep_checkpoints": 3, "init_from": "", "init_ignore": "", "ema_decay": 0.0,
-      "mesh": [1, -1, 1], "overfit_clips": 0, "objective": objective, "model": model, "data": data, "evaluators": {},
+      "mesh": [1, -1, 1], "fsdp": False, "overfit_clips": 0, "objective": objective, "model": model, "data": data, "evaluators": {},
   }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vatt_jax.models import transformer
+from vatt_jax.models.dropout import Dropout
 from vatt_jax.models.text import BertLayer
 
 EPSILON = 1e-12
@@ -42,7 +43,7 @@ class Bert(nn.Module):
     embed = lambda size: nn.Embed(size, self.width, embedding_init=normal)
     self.words, self.positions, self.token_types = embed(self.vocabulary_size), embed(self.max_length), embed(2)
     self.input_norm = nn.LayerNorm(epsilon=EPSILON)
-    self.input_dropout = nn.Dropout(self.dropout)
+    self.input_dropout = Dropout(self.dropout)
     count = self.layers if self.fuses else self.layers - self.fusion_layers
     self.layer = [
       BertLayer(self.heads, self.feed_forward, self.head_width, self.dropout, EPSILON) for _ in range(count)
@@ -52,7 +53,8 @@ class Bert(nn.Module):
     """Text mode: ids int32 (B, L), mask bool (B, L) -> (B, L, D)."""
     # There are two token types; a single text is all of the first.
     x = self.words(ids) + self.positions(jnp.arange(ids.shape[1]))[None] + self.token_types(jnp.zeros_like(ids))
-    x = self.input_dropout(self.input_norm(x), deterministic=not train)
+    x = self.input_norm(x)
+    x = self.input_dropout(x) if train else x
     return self._run(self.layer[: self.layers - self.fusion_layers], x, mask, train)
 
   def fuse(self, text: jax.Array, mask: jax.Array, video: jax.Array, *, train: bool) -> jax.Array:

@@ -9,6 +9,7 @@ from flax import linen as nn
 import jax
 
 from vatt_jax.models import towers, transformer
+from vatt_jax.models.dropout import drop
 from vatt_jax.models.sizes import size
 from vatt_jax.models.vatt import PROJECTION_INITS, encoder_fields
 
@@ -59,11 +60,13 @@ class Classifier(nn.Module):
       self.classifier = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform(), bias_init=bias)
     else:
       self.classifier = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_normal())
-    self.classifier_drop = nn.Dropout(self.classifier_dropout)
 
   def __call__(self, batch: dict[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
     """A batch with `<modality>/patches` and positions -> `<modality>/pooled` (B, D) and `logits` (B, C), float32."""
     tower = getattr(self, self.modality)
     pooled = tower(batch[f"{self.modality}/patches"], batch[f"{self.modality}/positions"], train=train)
-    logits = self.classifier(self.classifier_drop(pooled, deterministic=not train))
+    kept = pooled
+    if train and self.classifier_dropout:
+      kept = drop(pooled, self.make_rng("dropout"), self.classifier_dropout)
+    logits = self.classifier(kept)
     return {f"{self.modality}/pooled": pooled, "logits": logits}

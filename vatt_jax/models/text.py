@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vatt_jax.models import transformer
+from vatt_jax.models.dropout import Dropout
 
 
 class T5Layer(nn.Module):
@@ -26,7 +27,7 @@ class T5Layer(nn.Module):
 
   @nn.compact
   def __call__(self, x, bias, train: bool):
-    drop = nn.Dropout(self.dropout, deterministic=not train)
+    drop = Dropout(self.dropout, deterministic=not train)
     y = rms_norm("attention_norm")(x)
     attention = transformer.Attention(
       self.heads, self.head_width, self.dropout, use_bias=False, scaled=self.scaled, name="attention"
@@ -61,7 +62,7 @@ class T5Encoder(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
     """x float (B, L, D), mask bool (B, L) -> (B, L, D)."""
-    drop = nn.Dropout(self.dropout, deterministic=not train)
+    drop = Dropout(self.dropout, deterministic=not train)
     table = self.param("relative_bias", _uniform, (self.buckets, self.heads))
     bias_LMA = table[relative_buckets(x.shape[1], self.buckets, 128 if self.exact else 64)]
     bias = bias_LMA.transpose(2, 0, 1)[None] + transformer.padding_bias(mask)
@@ -85,7 +86,7 @@ class BertLayer(nn.Module):
 
   @nn.compact
   def __call__(self, x, bias, train: bool):
-    drop = nn.Dropout(self.dropout, deterministic=not train)
+    drop = Dropout(self.dropout, deterministic=not train)
     norm = lambda name: nn.LayerNorm(epsilon=self.epsilon, name=name)
     attention = transformer.Attention(self.heads, self.head_width, self.dropout, name="attention")
     x = norm("attention_norm")(x + drop(attention(x, bias, train)))
@@ -108,7 +109,7 @@ class BertEncoder(nn.Module):
     """x float (B, L, D), mask bool (B, L) -> (B, L, D)."""
     bias = transformer.padding_bias(mask)
     x = nn.LayerNorm(epsilon=self.epsilon, name="input_norm")(x)
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = Dropout(self.dropout, deterministic=not train)(x)
     for i in range(self.layers):
       layer = BertLayer(self.heads, self.feed_forward, self.head_width, self.dropout, self.epsilon, name=f"layer_{i}")
       x = layer(x, bias, train)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vatt_jax.models import transformer
+from vatt_jax.models.dropout import drop
 
 # Of every colour channel, in [0, 1]: CLIP's, although the published encoder started from a ViT trained with 0.5.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -31,11 +32,12 @@ class DropPath(nn.Module):
 
   rate: float
 
-  @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """x (rows, ...); one draw per row."""
-    axes = tuple(range(1, x.ndim))
-    return nn.Dropout(self.rate, broadcast_dims=axes)(x, deterministic=not train)
+    if not train or not self.rate:
+      return x
+    kept = drop(jnp.ones((len(x), *[1] * (x.ndim - 1)), x.dtype), self.make_rng("dropout"), self.rate)
+    return x * kept
 
 
 class DividedLayer(nn.Module):
@@ -57,25 +59,25 @@ class DividedLayer(nn.Module):
     B, T, N, D = x_BTND.shape
     dense = lambda features, name, init=normal: nn.Dense(features, kernel_init=init, name=name)
     attend = lambda name: transformer.Attention(self.heads, self.head_width, 0.0, kernel_init=normal, name=name)
-    drop = DropPath(self.drop_path)
+    branch = DropPath(self.drop_path)
 
     # Zero at the start: a pretrained ViT sees each frame alone, and time comes in bit by bit.
     rows = x_BTND.swapaxes(1, 2).reshape(B * N, T, D)
     along_time = attend("temporal_attention")(transformer.layer_norm("temporal_norm")(rows), None, train)
-    along_time = drop(along_time, train).reshape(B, N, T, D).swapaxes(1, 2)
+    along_time = branch(along_time, train).reshape(B, N, T, D).swapaxes(1, 2)
     x_BTND = x_BTND + dense(D, "temporal_projection", nn.initializers.zeros)(along_time)
 
     copies = jnp.broadcast_to(class_BD[:, None, None], (B, T, 1, D))
     frames = jnp.concatenate([copies, x_BTND], axis=2).reshape(B * T, 1 + N, D)
     within = attend("attention")(transformer.layer_norm("attention_norm")(frames), None, train)
-    within = drop(within, train).reshape(B, T, 1 + N, D)
+    within = branch(within, train).reshape(B, T, 1 + N, D)
     class_BD = class_BD + jnp.mean(within[:, :, 0], axis=1)
     x_BTND = x_BTND + within[:, :, 1:]
 
     x = jnp.concatenate([class_BD[:, None], x_BTND.reshape(B, T * N, D)], axis=1)
     y = transformer.layer_norm("feed_forward_norm")(x)
     y = transformer.gelu(dense(self.feed_forward, "feed_forward_in")(y))
-    x = x + drop(dense(D, "feed_forward_out")(y), train)
+    x = x + branch(dense(D, "feed_forward_out")(y), train)
     return x[:, 0], x[:, 1:].reshape(B, T, N, D)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vatt_jax.models import transformer
+from vatt_jax.models.dropout import Dropout
 from vatt_jax.models.text import WordEmbedding
 
 
@@ -83,7 +84,7 @@ class PatchTower(nn.Module):
     if self.post_width:
       x = transformer.gelu(transformer.dense(self.width, "pre_projection")(x))
     x = x + PositionEmbedding(self.grid, self.width, self.normalised_positions, name="positions")(positions)
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = Dropout(self.dropout, deterministic=not train)(x)
     x = prepend_aggregation(self, x, self.aggregation_position)
     x = self.encoder(x, None, train=train)[:, 0]
     if self.post_width:
@@ -178,7 +179,7 @@ class AgnosticTextTower(nn.Module):
     x = transformer.dense(self.width, "pre_projection")(x)
     x = transformer.gelu(x) if self.post_width else x
     x = x + PositionEmbedding((self.max_length,), self.width, self.normalised_positions, name="positions")(_places(ids))
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = Dropout(self.dropout, deterministic=not train)(x)
     x = prepend_aggregation(self, x, self.aggregation_position)
     x = self.encoder(x, _with_aggregation(mask), train=train)[:, 0]
     if self.post_width:

@@ -7,6 +7,9 @@ LayerNorm eps 1e-6, dropout on the attention weights, on both residual branches,
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from vatt_jax.models.dropout import Dropout, drop
 
 LAYER_NORM_EPSILON = 1e-6
 MASKED = -1e9  # added to the scores of padded keys; large, finite, so that a row without keys stays finite
@@ -25,7 +28,7 @@ def layer_norm(name: str | None = None) -> nn.LayerNorm:
 
 def gelu(x: jax.Array) -> jax.Array:
   """GELU in its exact (erf) form; Flax's default is the tanh approximation."""
-  return nn.gelu(x, approximate=False)
+  return x * (0.5 * jax.lax.erf(x * np.asarray(0.5**0.5, x.dtype)) + np.asarray(0.5, x.dtype))
 
 
 class Attention(nn.Module):
@@ -37,6 +40,9 @@ class Attention(nn.Module):
     dropout: rate on the attention weights, drawn for every head and pair.
     use_bias: whether the four projections have biases (T5: no).
     scaled: whether scores are divided by sqrt(head_width) (T5: no).
+    long: on a CPU sequences of so many tokens go through one head after another, all others through all heads at once.
+      The results are the same. A score matrix that is used while it is in the cache, and computed again in the backward
+      pass instead of being kept, is faster on a CPU, and what is kept grows with N, not with N^2.
     kernel_init: of the four projections.
   """
 
@@ -45,28 +51,44 @@ class Attention(nn.Module):
   dropout: float = 0.1
   use_bias: bool = True
   scaled: bool = True
+  long: int = 256
   kernel_init: nn.initializers.Initializer = glorot_uniform
 
   @nn.compact
   def __call__(self, x_BND: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
     """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N)."""
-    width = x_BND.shape[-1]
+    batch, tokens, width = x_BND.shape
+    rate = self.dropout if train else 0.0
     linear = lambda features, name: nn.Dense(features, self.use_bias, kernel_init=self.kernel_init, name=name)
 
     def project(name):
       flat = linear(self.heads * self.head_width, name)(x_BND)
-      return flat.reshape(*flat.shape[:-1], self.heads, self.head_width)
+      return flat.reshape(batch, tokens, self.heads, self.head_width).transpose(2, 0, 1, 3)
 
-    q_BNAK, k_BNAK, v_BNAK = project("query"), project("key"), project("value")
+    q_ABNK, k_ABMK, v_ABMK = project("query"), project("key"), project("value")
     if self.scaled:
-      q_BNAK = q_BNAK * self.head_width**-0.5
-    scores_BANM = jnp.einsum("bnak,bmak->banm", q_BNAK, k_BNAK)
+      q_ABNK = q_ABNK * self.head_width**-0.5
+    heads = {"q": q_ABNK, "k": k_ABMK, "v": v_ABMK}
+    if rate:
+      heads["key"] = jax.random.split(self.make_rng("dropout"), self.heads)
     if bias is not None:
-      scores_BANM = scores_BANM + bias
-    weights_BANM = nn.softmax(scores_BANM)
-    weights_BANM = nn.Dropout(self.dropout)(weights_BANM, deterministic=not train)
-    mixed_BNAK = jnp.einsum("banm,bmak->bnak", weights_BANM, v_BNAK)
-    return linear(width, "out")(mixed_BNAK.reshape(*x_BND.shape[:-1], -1))
+      heads["bias"] = jnp.broadcast_to(bias.swapaxes(0, 1), (self.heads, *bias.swapaxes(0, 1).shape[1:]))
+    one_head = lambda head: _attend(**head, rate=rate)
+    all_at_once = jax.vmap(one_head)
+    one_by_one = lambda heads: jax.lax.map(jax.checkpoint(one_head, prevent_cse=False), heads)
+    if tokens < self.long:
+      mixed_ABNK = all_at_once(heads)
+    else:
+      mixed_ABNK = jax.lax.platform_dependent(heads, cpu=one_by_one, default=all_at_once)
+    mixed = mixed_ABNK.transpose(1, 2, 0, 3).reshape(batch, tokens, self.heads * self.head_width)
+    return linear(width, "out")(mixed)
+
+
+def _attend(q, k, v, bias=None, key=None, rate: float = 0.0) -> jax.Array:
+  """One head: q, k, v (B, N, K), bias that broadcasts to (B, N, N) -> (B, N, K)."""
+  scores_BNM = jnp.einsum("bnk,bmk->bnm", q, k)
+  weights_BNM = nn.softmax(scores_BNM if bias is None else scores_BNM + bias)
+  return jnp.einsum("bnm,bmk->bnk", drop(weights_BNM, key, rate) if rate else weights_BNM, v)
 
 
 class Layer(nn.Module):
@@ -79,7 +101,7 @@ class Layer(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
-    drop = nn.Dropout(self.dropout, deterministic=not train)
+    drop = Dropout(self.dropout, deterministic=not train)
     y = layer_norm("attention_norm")(x)
     x = x + drop(Attention(self.heads, self.head_width, self.dropout, name="attention")(y, bias, train))
     y = layer_norm("feed_forward_norm")(x)
@@ -108,7 +130,7 @@ class Encoder(nn.Module):
     for i in range(self.layers):
       x = Layer(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
     x = layer_norm("final_norm")(x)
-    return nn.Dropout(self.dropout, deterministic=not train)(x)
+    return Dropout(self.dropout, deterministic=not train)(x)
 
 
 def padding_bias(mask: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from vatt_jax.models import sizes
 from vatt_jax.models.classifier import Classifier
 from vatt_jax.models.towers import to_unit_range
 from vatt_jax.models.vatt import PROJECTION_INITS
+from vatt_jax.training.sharding import TRANSFORMER_RULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ClassifierObjective:
   balanced: bool = False
   mix_up: float = 0.0
 
-  partition_rules = ((".*", ()),)  # every parameter on every device
+  partition_rules = TRANSFORMER_RULES
   spaces = {}
   fresh = r"^params/classifier/"  # starts from scratch where `init_from` has none
 

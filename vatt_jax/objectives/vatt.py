@@ -12,6 +12,7 @@ from vatt_jax.losses.nce import LOSSES, masked_mean, untrained_level
 from vatt_jax.losses.ring import ring_sums
 from vatt_jax.models import sizes
 from vatt_jax.models.vatt import PROJECTION_INITS, TEXT_FORMS, Vatt
+from vatt_jax.training.sharding import TRANSFORMER_RULES
 
 # pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
 PAIRS = {
@@ -55,7 +56,7 @@ class VattObjective:
     }.items()
     for part in parts
   )
-  partition_rules = ((".*", ()),)  # every parameter on every device
+  partition_rules = TRANSFORMER_RULES
   fresh = ""  # nothing may be missing in what a run starts from
 
   def __post_init__(self):

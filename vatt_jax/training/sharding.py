@@ -15,14 +15,33 @@ def path_name(path) -> str:
   return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
-def shardings(tree, rules: Rules, mesh: Mesh):
+# Our Transformers' parameters: tensors split as Megatron does (columns, then rows), so that an MLP and an attention need
+# one sum over `model` each; the other axis is shared along `data` where `fsdp` is asked for.
+TRANSFORMER_RULES: Rules = (
+  (r"(query|key|value|feed_forward_in)/kernel$", ("data", "model")),
+  (r"(attention/out|feed_forward_out)/kernel$", ("model", "data")),
+  (r"(query|key|value|feed_forward_in)/bias$", ("model",)),
+  (r"embedding$", ("data", None)),
+  (r"kernel$", (None, "data")),
+  (r".*", ()),
+)
+
+
+def shardings(tree, rules: Rules, mesh: Mesh, fsdp: bool = False):
   """A NamedSharding for every leaf of a pytree of shapes.
 
-  Optimizer state follows its parameter: its path ends in the parameter's path, which the regex searches for.
+  Optimizer state follows its parameter: its path ends in the parameter's path, which the regex searches for. An axis that
+  a dimension does not divide by is left out.
+
+  Args:
+    fsdp: whether parameters are split along `data` too; otherwise every device of that axis has them all.
 
   Raises:
     ValueError: when no rule matches a leaf.
   """
+
+  def fits(axis, length):
+    return axis is not None and (fsdp or axis != "data") and length % mesh.shape[axis] == 0
 
   def leaf_sharding(path, leaf):
     if not leaf.shape:
@@ -30,7 +49,8 @@ def shardings(tree, rules: Rules, mesh: Mesh):
     name = path_name(path)
     for pattern, axes in rules:
       if re.search(pattern, name):
-        return NamedSharding(mesh, PartitionSpec(*axes))
+        axes = axes if len(axes) <= len(leaf.shape) else ()
+        return NamedSharding(mesh, PartitionSpec(*(a if fits(a, n) else None for a, n in zip(axes, leaf.shape))))
     raise ValueError(f"no partition rule matches {name}")
 
   return jax.tree_util.tree_map_with_path(leaf_sharding, tree)

@@ -1,0 +1,47 @@
+"""What the benchmark reports, at tiny size; its figures are checked for sense, not for speed."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs.pretrain import vatt
+from vatt_jax import benchmark, jobs
+from vatt_jax.data import pipeline
+
+
+def test_a_step_is_timed_against_the_peak(capsys):
+  report = benchmark.step(vatt.get_config("bbs,smoke"), vocabulary_size=50, repetitions=3, gemm_sizes=(64, 128))
+  spread = report["step_seconds_spread"]
+  assert 0 < spread["minimum"] <= spread["first_quartile"] <= report["step_seconds"] <= spread["maximum"]
+  expected = report["model_flops"] / report["step_seconds"] / report["gemm_peak_flops_per_second"]
+  assert report["fraction_of_peak"] == pytest.approx(expected) and expected > 0
+  assert report["peak_memory_bytes"] > 2**20
+  assert "fraction of peak" in capsys.readouterr().out
+  json.dumps(report)
+
+
+def test_random_batches_are_what_the_pipeline_would_give():
+  options = jobs.input_options(vatt.get_config("bbs,smoke").data)
+  spec = pipeline.batch_spec(options, 4)
+  batch = benchmark.random_batch(spec, vocabulary_size=9)
+  assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {k: (v.shape, v.dtype) for k, v in spec.items()}
+  assert batch["text/ids"].min() >= 1 and batch["text/ids"].max() < 9
+  assert batch["video/positions"].max() < np.prod(options.video.grid)
+
+
+def run(*arguments):
+  return subprocess.run(
+    [sys.executable, "-m", "vatt_jax.benchmark", *arguments], capture_output=True, text=True, check=False
+  )
+
+
+def test_the_program_writes_its_report_and_names_its_modes(tmp_path):
+  path = tmp_path / "flops.json"
+  done = run("flops", f"--json={path}")
+  assert done.returncode == 0 and "| MBS | 50 % | 375.4 | 374.3 |" in done.stdout, done.stderr
+  assert json.loads(path.read_text())["paper"][2]["paper_convention"] == pytest.approx(375.4e9, rel=0.03)
+  wrong = run("steps")
+  assert wrong.returncode == 2 and "one of step, flops" in wrong.stderr and wrong.stderr.count("\n") == 1

@@ -1,0 +1,77 @@
+"""Every layout of batch and parameters over eight devices computes what one device computes."""
+
+import importlib
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from vatt_jax import jobs
+from vatt_jax.data import pipeline
+from vatt_jax.training import mesh as mesh_lib, sharding
+from vatt_jax.training.state import init_state
+from vatt_jax.training.step import make_step
+
+LAYOUTS = {
+  "data": ((1, 8, 1), False, False),
+  "slices": ((2, 4, 1), False, True),
+  "fsdp": ((1, 8, 1), True, False),
+  "fsdp in slices": ((2, 4, 1), True, True),
+  "tensor": ((1, 2, 4), False, False),
+  "all": ((2, 2, 2), True, True),
+}
+
+
+def random_batch(spec):
+  random = np.random.default_rng(0)
+
+  def fill(name, like):
+    if name.endswith("positions"):
+      return np.broadcast_to(np.arange(like.shape[1], dtype=np.int32), like.shape)
+    if like.dtype == bool:
+      return random.random(like.shape) < 0.9
+    high = {"uint8": 256, "int16": 9000, "int32": 11}[np.dtype(like.dtype).name]
+    return random.integers(0, high, like.shape).astype(like.dtype)
+
+  return {name: fill(name, like) for name, like in spec.items()}
+
+
+def three_steps(shape, fsdp, ring, devices, argument):
+  """Loss, gradient norm and parameters after three steps of plain gradient descent."""
+  config = importlib.import_module("configs.pretrain.vatt").get_config(argument)
+  config.objective.ring = ring
+  options = jobs.input_options(config.data)
+  mesh = mesh_lib.make_mesh(shape, devices)
+  objective = jobs.build_objective(config, jobs.Inputs("", options, None)).on_mesh(mesh)
+  spec = pipeline.batch_spec(options, 16)
+  optimizer = optax.sgd(0.01)
+  init = lambda: init_state(objective, optimizer, jax.random.key(0), spec)
+  placed = sharding.shardings(jax.eval_shape(init), objective.partition_rules, mesh, fsdp)
+  state = jax.jit(init, out_shardings=placed)()
+  step = jax.jit(
+    make_step(objective, optimizer, 0), donate_argnums=0,
+    in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
+  )  # fmt: skip
+  batch = mesh_lib.to_devices(random_batch(spec), mesh)
+  for _ in range(3):
+    state, metrics = step(state, batch)
+  return jax.device_get((metrics["loss"], metrics["gradient_norm"], state.params)), state
+
+
+@pytest.fixture(scope="module", params=["mbs,smoke", "ma_medium,smoke"], ids=["specific", "agnostic"])
+def one_device(request):
+  return request.param, three_steps((1, 1, 1), False, False, jax.devices()[:1], request.param)[0]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_equals_one_device(layout, one_device):
+  argument, (loss, norm, params) = one_device
+  (found_loss, found_norm, found_params), state = three_steps(*LAYOUTS[layout], None, argument)
+  np.testing.assert_allclose(found_loss, loss, rtol=1e-5)
+  np.testing.assert_allclose(found_norm, norm, rtol=1e-4)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found_params, params)
+  shape, fsdp, _ = LAYOUTS[layout]
+  kernel = state.params["encoder" if "ma_" in argument else "video"]
+  kernel = (kernel if "ma_" in argument else kernel["encoder"])["layer_0"]["feed_forward_in"]["kernel"]
+  assert kernel.addressable_shards[0].data.size == kernel.size // ((shape[1] if fsdp else 1) * shape[2])

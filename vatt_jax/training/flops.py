@@ -1,0 +1,57 @@
+"""How many floating-point operations the matrix products of a JAX function take.
+
+A multiply-add counts as two. Element-wise work (softmax, GELU, norms, dropout) is not counted: what hardware is sold
+by, and what the time of a large model is measured against, are its matrix products.
+"""
+
+from collections.abc import Callable
+import math
+
+from jax import make_jaxpr
+from jax.extend import core
+
+
+def count_matmul_flops(function: Callable, *args) -> int:
+  """FLOPs of all matrix products and convolutions in `function(*args)`, over all devices; nothing is run.
+
+  Args:
+    function: any traceable function; what `jit`, `scan`, `remat`, `shard_map` and custom derivatives hold is counted.
+    args: arrays or `ShapeDtypeStruct`s.
+
+  Raises:
+    ValueError: for a matrix product in a `while` loop, whose number of turns is not known.
+  """
+  return _count(make_jaxpr(function)(*args).jaxpr)
+
+
+def _count(jaxpr: core.Jaxpr) -> int:
+  return sum(_count_equation(equation) for equation in jaxpr.eqns)
+
+
+def _count_equation(equation) -> int:
+  name = equation.primitive.name
+  if name == "dot_general":
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return 2 * equation.outvars[0].aval.size * math.prod(left[axis] for axis in contracted)
+  if name == "conv_general_dilated":
+    kernel = equation.invars[1].aval
+    outputs_per_weight = equation.params["dimension_numbers"].rhs_spec[0]
+    return 2 * equation.outvars[0].aval.size * (kernel.size // kernel.shape[outputs_per_weight])
+  inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(equation.params)]
+  if name == "cond":
+    return max(inner)
+  if name == "while" and any(inner):
+    raise ValueError("a matrix product stands in a while loop; use scan, or fori_loop with a known number of turns")
+  turns = {"scan": "length", "shard_map": "mesh"}.get(name)
+  times = equation.params[turns] if turns else 1
+  return getattr(times, "size", times) * sum(inner)
+
+
+def _inner_jaxprs(params: dict):
+  for value in params.values():
+    for item in value if isinstance(value, tuple | list) else [value]:
+      if isinstance(item, core.ClosedJaxpr):
+        yield item.jaxpr
+      elif isinstance(item, core.Jaxpr):
+        yield item
