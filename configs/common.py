@@ -185,13 +185,43 @@ def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collec
       "colour_jitter": 0.0,
   })  # fmt: skip
   config.data.video.sampling = sampling
-  config.data.text = ml_collections.ConfigDict(
-    {"length": text_length, "candidates": 1, "lower_case": False, "special_tokens": True}
-  )
+  config.data.text = ml_collections.ConfigDict({
+      "length": text_length, "candidates": 1, "lower_case": False, "special_tokens": True, "examples": "clips",
+  })  # fmt: skip
   config.optimizer = adam()
   config.optimizer.update({
       "final_learning_rate": 1e-8, "decay": "linear", "b2": 0.98, "epsilon": 1e-6, "weight_decay": 1e-3,
   })  # fmt: skip
+  return config
+
+
+def alpro_finetuning(terms: str, frames: int, text_length: int, examples: str) -> ml_collections.ConfigDict:
+  """What ALPRO's downstream tasks share (A.2): its sizes are those of the model that the run starts from.
+
+  Args:
+    examples: "captions" or "questions", each of which is an example of its own.
+  """
+  config = alpro(terms, frames, text_length, sampling="halves")
+  config.init_from = "weights/alpro"
+  config.checkpoint_every_steps, config.evaluate_every_steps = 1_000, 1_000
+  config.data.text.examples = examples
+  for name, still_open in (("video_size", ""), ("text_size", ""), ("fusion_layers", -1), ("embedding_width", -1)):
+    config.model[name] = still_open
+  config.model.max_length = -1
+  return config
+
+
+def alpro_questions(answers: int) -> ml_collections.ConfigDict:
+  """Open-ended question answering (ALPRO section 4.1, A.2): 16 frames, the most frequent answers as classes."""
+  config = alpro_finetuning("", frames=16, text_length=40, examples="questions")
+  config.objective = ml_collections.ConfigDict({"name": "alpro_qa", "trained": "all", "other_heads": False})
+  config.data.label = ml_collections.ConfigDict({"classes": answers, "multiple": False})
+  config.batch_size = 192
+  config.optimizer.update({"learning_rate": 5e-5})
+  config.evaluators = {
+    "validation": classification("validation", "every"),
+    "test": classification("test", "final"),
+  }
   return config
 
 

@@ -190,7 +190,11 @@ class AlproModel(Model):
 
   def _batch(self, video=None, audio=None, text=None):
     batch, grids = super()._batch(video, audio, text)
-    if (trained := self._options.video) and "video" in grids and tuple(np.shape(video)[1:4]) != (trained.frames, *trained.pixels):
+    if (
+      (trained := self._options.video)
+      and "video" in grids
+      and tuple(np.shape(video)[1:4]) != (trained.frames, *trained.pixels)
+    ):
       raise UserError(
         f"this model takes clips of (T, H, W) = {(trained.frames, *trained.pixels)}, not {tuple(np.shape(video)[1:4])}; "
         "convert or fine-tune it for another number of frames."

@@ -93,11 +93,18 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   names = ()
   if config.data.get("label") is not None:
     kept = epath.Path(workdir) / LABELS
-    names = tuple(kept.read_text().splitlines()) if kept.exists() else tuple(records_lib.labels(directory))
+    names = tuple(kept.read_text().splitlines()) if kept.exists() else _class_names(config.data, directory)
   options = input_options(config.data, names)
   special = options.text is not None and options.text.special_tokens
   tokenizer = text.load_tokenizer(workdir, *homes, directory, special_tokens=special) if options.text else None
   return Inputs(directory, options, tokenizer)
+
+
+def _class_names(data: ml_collections.ConfigDict, directory: str) -> tuple[str, ...]:
+  """The labels of the data set; for questions its most frequent answers, as many as the config has classes."""
+  if data.get("text") is None or data.text.get("examples") != "questions":
+    return tuple(records_lib.labels(directory))
+  return tuple(records_lib.answers(directory)[: data.label.classes or None])
 
 
 def keep_vocabularies(inputs: Inputs, workdir: str) -> None:

@@ -11,6 +11,8 @@ import tokenizers
 
 from vatt_jax.errors import UserError
 
+EXAMPLES = ("clips", "captions", "questions")
+
 
 @dataclasses.dataclass(frozen=True)
 class TextOptions:
@@ -20,6 +22,8 @@ class TextOptions:
     length: L, tokens per caption; longer ones are cut, shorter ones padded with 0.
     candidates: K captions nearest in time, all positives of the clip (VATT: 5).
     lower_case: whether captions are lower-cased first.
+    examples: what counts as an example in training: "clips", with the captions nearest in time, "captions", each with its
+      clip, or "questions", each with its clip and its answer as the label; those in evaluation too.
     special_tokens: whether captions stand between [CLS] and [SEP], as BERT's do; see `SpecialTokens`.
   """
 
@@ -27,6 +31,11 @@ class TextOptions:
   candidates: int = 1
   lower_case: bool = True
   special_tokens: bool = False
+  examples: str = "clips"
+
+  def __post_init__(self):
+    if self.examples not in EXAMPLES:
+      raise ValueError(f"examples {self.examples!r} is not one of {', '.join(EXAMPLES)}")
 
 
 class Tokenizer(Protocol):

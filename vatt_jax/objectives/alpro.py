@@ -303,11 +303,15 @@ def build_model(config, options, vocabulary_size: int, parts: tuple[str, ...], a
 
 def inherit(config, source: dict | None) -> None:
   """Fills the sizes that the config leaves to `init_from`; without one they are ALPRO's."""
-  published = {"video_size": "base", "text_size": "base", "fusion_layers": 6, "embedding_width": 256}
+  published = {
+    "video_size": "base", "text_size": "base", "fusion_layers": 6, "embedding_width": 256, "max_length": 512,
+  }  # fmt: skip
   known = source["model"] if source and source["objective"]["name"].startswith("alpro") else {}
   for name, value in published.items():
     if config.model[name] in ("", -1):
       config.model[name] = known.get(name, value)
+  if not config.model.vocabulary_size:
+    config.model.vocabulary_size = known.get("vocabulary_size", 0)
   if config.objective.name == "alpro" and config.objective.terms.pem and not config.model.entities:
     config.model.entities = known.get("entities", 0) or 1000
 
