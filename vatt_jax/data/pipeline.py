@@ -162,7 +162,9 @@ def example_function(
       out |= _text_example(parsed, place if train else tf.constant(0.5), duration, options, tokenizer)
     if options.label:
       asked = options.text is not None and options.text.examples == "questions"
-      label = tf.reduce_join(parsed["questions/answer"]) if asked else parsed["label"]  # One question, one answer.
+      label = (
+        tf.strings.reduce_join(parsed["questions/answer"]) if asked else parsed["label"]
+      )  # One question, one answer.
       out["label"] = _label_example(label, options.label)
     return out
 
