@@ -163,6 +163,87 @@ def retrieval(split: str, when: str, windows: int = 1) -> ml_collections.ConfigD
   )
 
 
+def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collections.ConfigDict:
+  """What ALPRO's stages share (ALPRO sections 3.4 and 4.1, A.2).
+
+  Args:
+    terms: of the loss: vtc, vtm, mlm, pem.
+    frames: T, single frames spread over the clip.
+    text_length: L, special tokens included.
+    sampling: of frames in training, see `data.video.VideoOptions`.
+  """
+  config = training()
+  config.log_every_steps = 50
+  config.checkpoint_every_steps = 5_000
+  config.evaluate_every_steps = 10_000
+  config.objective = ml_collections.ConfigDict({
+      "name": "alpro", "terms": {name: float(name in terms.split()) for name in ("vtc", "vtm", "mlm", "pem")},
+      "negatives": "local", "local_rows": 16, "mask_rate": 0.15, "mask_id": 103, "label_filter": "paper",
+      "label_threshold": 0.2,
+  })  # fmt: skip
+  config.model = ml_collections.ConfigDict({
+      "video_size": "base", "text_size": "base", "vocabulary_size": 0, "fusion_layers": 6, "embedding_width": 256,
+      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1,
+  })  # fmt: skip
+  config.data = vatt_data()
+  del config.data["audio"]
+  config.data.video.update({
+      "frames": frames, "size": 224, "patch": (1, 16, 16), "drop_rate": 0.0, "crop": "whole", "flip": False,
+      "colour_jitter": 0.0,
+  })  # fmt: skip
+  config.data.video.sampling = sampling
+  config.data.text = ml_collections.ConfigDict({
+      "length": text_length, "candidates": 1, "lower_case": False, "special_tokens": True, "examples": "clips",
+  })  # fmt: skip
+  config.optimizer = adam()
+  config.optimizer.update({
+      "final_learning_rate": 1e-8, "decay": "linear", "b2": 0.98, "epsilon": 1e-6, "weight_decay": 1e-3,
+  })  # fmt: skip
+  return config
+
+
+def alpro_finetuning(terms: str, frames: int, text_length: int, examples: str) -> ml_collections.ConfigDict:
+  """What ALPRO's downstream tasks share (A.2): its sizes are those of the model that the run starts from.
+
+  Args:
+    examples: "captions" or "questions", each of which is an example of its own.
+  """
+  config = alpro(terms, frames, text_length, sampling="headtail")
+  config.init_from = "weights/alpro"
+  config.checkpoint_every_steps, config.evaluate_every_steps = 1_000, 1_000
+  config.data.text.examples = examples
+  for name, still_open in (("video_size", ""), ("text_size", ""), ("fusion_layers", -1), ("embedding_width", -1)):
+    config.model[name] = still_open
+  config.model.max_length = -1
+  return config
+
+
+def alpro_questions(answers: int) -> ml_collections.ConfigDict:
+  """Open-ended question answering (ALPRO section 4.1, A.2): 16 frames, the most frequent answers as classes."""
+  config = alpro_finetuning("", frames=16, text_length=40, examples="questions")
+  config.objective = ml_collections.ConfigDict({"name": "alpro_qa", "trained": "all", "other_heads": False})
+  config.data.label = ml_collections.ConfigDict({"classes": answers, "multiple": False})
+  config.batch_size = 192
+  config.optimizer.update({"learning_rate": 5e-5})
+  config.evaluators = {
+    "validation": classification("validation", "every"),
+    "test": classification("test", "final"),
+  }
+  return config
+
+
+def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """`shrink` for ALPRO: two layers of text, of which one fuses; the vocabulary is the miniature's."""
+  config.init_from = ""
+  shrink(config)
+  config.model.update({"text_size": "2x32x64x2x16", "fusion_layers": 1, "embedding_width": 16, "max_length": 16})
+  config.model.entities = 4 if config.model.entities else 0
+  config.data.video.patch = (1, 16, 16)
+  if config.objective.name == "alpro":
+    config.objective.update({"local_rows": 4, "mask_id": -1})
+  return config
+
+
 def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The `:smoke` form: the same code at tiny size, on miniature clips, within seconds."""
   config.update({

@@ -15,6 +15,12 @@ from vatt_jax.training.step import make_step
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = {
+  "configs/finetune/didemo_retrieval.py": [""],
+  "configs/finetune/msrvtt_qa.py": ["", "official"],
+  "configs/finetune/msrvtt_retrieval.py": ["", "official"],
+  "configs/finetune/msvd_qa.py": [""],
+  "configs/pretrain/alpro.py": ["", "official", "mlm_vtm", "no_pem", "no_vtc"],
+  "configs/pretrain/prompter.py": ["", "official"],
   "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs"],
   "configs/pretrain/vatt.py": ["bbs", "mbs", "lbs", "ma_base", "ma_medium", "ma_large"],
   "configs/finetune/audioset.py": [""],
@@ -59,6 +65,8 @@ def test_full_size_has_shapes(file, argument):
 
 # The others differ in size only.
 @pytest.mark.parametrize("file, argument", [
+    ("configs/pretrain/alpro.py", "smoke"), ("configs/finetune/msrvtt_qa.py", "smoke"),
+    ("configs/pretrain/prompter.py", "smoke"), ("configs/finetune/msrvtt_retrieval.py", "smoke"),
     ("configs/pretrain/vatt.py", "mbs,smoke"), ("configs/pretrain/vatt.py", "ma_medium,smoke"),
     ("configs/pretrain/vatt.py", "bbs,smoke"), ("configs/pretrain/vatt.py", "lbs,smoke"),
     ("configs/pretrain/vatt_demo.py", "overfit,smoke"), ("configs/pretrain/vatt_demo.py", "two_pairs,smoke"),

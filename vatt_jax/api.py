@@ -6,6 +6,7 @@ out = model.encode(video=frames, audio=waveform, text=["a dog barks"])
 """
 
 from collections.abc import Sequence
+import dataclasses
 
 import jax
 import ml_collections
@@ -15,6 +16,7 @@ from vatt_jax import jobs, objectives
 from vatt_jax.data import audio as audio_lib, text as text_lib
 from vatt_jax.errors import UserError
 from vatt_jax.models import positions
+from vatt_jax.objectives.alpro import AlproEncoders
 from vatt_jax.training import checkpoints
 
 
@@ -25,13 +27,15 @@ def load(place: str) -> "Model":
     UserError: where there is no checkpoint.
   """
   checkpoint = checkpoints.find(place)
-  home = checkpoint.parent.parent if checkpoint.parent.name == checkpoints.FOLDER else checkpoint
+  home = checkpoints.home(checkpoint)
   config = ml_collections.ConfigDict(checkpoints.manifest(checkpoint)["config"], convert_dict=True)
   kept = home / jobs.LABELS
   options = jobs.input_options(config.data, tuple(kept.read_text().splitlines()) if kept.exists() else ())
-  tokenizer = text_lib.load_tokenizer(home)
+  special = options.text is not None and options.text.special_tokens
+  tokenizer = text_lib.load_tokenizer(home, special_tokens=special)
   objective = objectives.build(config, options, tokenizer.vocabulary_size if tokenizer else 0)
-  return Model(config, objective, options, tokenizer, checkpoints.restore_variables(checkpoint))
+  kind = AlproModel if isinstance(objective, AlproEncoders) else Model
+  return kind(config, objective, options, tokenizer, checkpoints.restore_variables(checkpoint))
 
 
 class Model:
@@ -43,8 +47,11 @@ class Model:
     labels: names of a classifier's classes, in the order of its logits; empty where they are unknown.
   """
 
+  _pads_ids = True  # Fewer ids than in training are filled up.
+
   def __init__(self, config, objective, options, tokenizer, variables):
-    self.config = ml_collections.FrozenConfigDict({**config.to_dict(), **config.data.to_dict()})
+    names = list(options.label.names) if options.label else []
+    self.config = ml_collections.FrozenConfigDict({**config.to_dict(), **config.data.to_dict(), "answers": names})
     self.tokenizer = tokenizer
     self.labels = options.label.names if options.label else ()
     self._objective, self._options = objective, options
@@ -72,6 +79,15 @@ class Model:
     Raises:
       UserError: for shapes that cannot be encoded, and strings without a vocabulary.
     """
+    if video is None and audio is None and text is None:
+      raise UserError("encode needs video, audio or text.")
+    batch, grids = self._batch(video, audio, text)
+    encoder, variables = self._encoder(grids)
+    out = jax.device_get(encoder(variables, batch))
+    return {name: value[:, 0] if name.startswith("text/") else value for name, value in out.items()}
+
+  def _batch(self, video=None, audio=None, text=None) -> tuple[dict, dict]:
+    """A batch as the data pipeline makes it, and the grids of its patches."""
     batch, grids = {}, {}
     if video is not None:
       batch["video/patches"], grids["video"] = _video_patches(np.asarray(video), self._track("video").patch)
@@ -85,11 +101,7 @@ class Model:
       ids = self._ids(text)
       grids["text"] = ids.shape[1:]
       batch["text/ids"], batch["text/mask"] = ids[:, None], ids[:, None] != 0
-    if not batch:
-      raise UserError("encode needs video, audio or text.")
-    encoder, variables = self._encoder(grids)
-    out = jax.device_get(encoder(variables, batch))
-    return {name: value[:, 0] if name.startswith("text/") else value for name, value in out.items()}
+    return batch, grids
 
   def _encoder(self, grids):
     key = tuple(sorted(grids.items()))
@@ -105,20 +117,94 @@ class Model:
     return track
 
   def _ids(self, text) -> np.ndarray:
-    length = self._track("text").length
+    length = self._track("text").length if self._pads_ids else 0
     if not isinstance(text, np.ndarray | jax.Array) and any(isinstance(line, str) for line in text):
       if self.tokenizer is None:
         raise UserError(
           "this model carries no vocabulary, so it cannot read strings: pass ids, or convert it with --vocabulary=FILE."
         )
       rows, _ = text_lib.encode_captions(
-        list(text), self.tokenizer, text_lib.TextOptions(length, len(text), self._options.text.lower_case)
+        list(text), self.tokenizer, dataclasses.replace(self._options.text, candidates=len(text))
       )
       return rows
     ids = np.asarray(text, np.int32)
     if ids.ndim != 2:
       raise UserError(f"text ids must be (B, L), not {ids.shape}.")
     return np.pad(ids, [(0, 0), (0, max(0, length - ids.shape[1]))])
+
+
+class AlproModel(Model):
+  """A model that also looks at video and text together.
+
+  `encode` gives `video/tokens` (B, 1 + N, D), the class token first, `text/tokens` (B, L, D), and of unit length
+  `video/vtc` and `text/vtc` (B, E). Clips must have the T, H and W of training. `config.answers` names the answers, in the
+  order of their logits, where they are known.
+  """
+
+  _pads_ids = False
+
+  def match(self, video: np.ndarray, text: Sequence[str] | np.ndarray) -> np.ndarray:
+    """How probable it is that clip i and text i belong together: float32 (B,)."""
+    self._need("vtm", "was not trained to match video and text")
+    return self._both(self._objective.match, video, text)
+
+  def answer(self, video: np.ndarray, question: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Logits of the answers to question i about clip i: float32 (B, answers)."""
+    self._need("qa", "was not trained to answer questions")
+    return self._both(self._objective.answer, video, question)
+
+  def entities(self, video: np.ndarray) -> np.ndarray:
+    """What the prompter sees: probabilities float32 (B, entities), by the prompts for videos."""
+    if "video_prompts" not in self._variables.get("prompter", {}):
+      raise UserError("this model has no prompter with entity prompts.")
+    batch, _ = self._batch(video)
+    run = lambda variables, batch: self._objective.entities(variables, batch["video/patches"])
+    return self._run(run, batch, "entities")
+
+  def _need(self, part: str, lack: str) -> None:
+    if part not in self._objective.model.parts:
+      raise UserError(f"this model {lack}.")
+
+  def _both(self, function, video, text) -> np.ndarray:
+    batch, _ = self._batch(video, None, text)
+    if len(batch["video/patches"]) != len(batch["text/ids"]):
+      raise UserError(
+        f"{len(batch['video/patches'])} clips and {len(batch['text/ids'])} texts make no pairs: give as many of both."
+      )
+    return self._run(function, batch, function.__name__)
+
+  def _run(self, function, batch, name):
+    if name not in self._encoders:
+      self._encoders[name] = jax.jit(function)
+    return jax.device_get(self._encoders[name](self._on_device(), batch))
+
+  def _encoder(self, grids):
+    if "tokens" not in self._encoders:
+      self._encoders["tokens"] = jax.jit(self._objective.tokens)
+    return self._encoders["tokens"], self._on_device()
+
+  def _on_device(self) -> dict:
+    if "variables" not in self._encoders:
+      self._encoders["variables"] = jax.device_put(self._variables)
+    return self._encoders["variables"]
+
+  def _batch(self, video=None, audio=None, text=None):
+    batch, grids = super()._batch(video, audio, text)
+    if (
+      (trained := self._options.video)
+      and "video" in grids
+      and tuple(np.shape(video)[1:4]) != (trained.frames, *trained.pixels)
+    ):
+      raise UserError(
+        f"this model takes clips of (T, H, W) = {(trained.frames, *trained.pixels)}, not {tuple(np.shape(video)[1:4])}; "
+        "convert or fine-tune it for another number of frames."
+      )
+    longest = self._objective.model.max_length
+    if text is not None and batch["text/ids"].shape[-1] > longest:
+      raise UserError(
+        f"texts of {batch['text/ids'].shape[-1]} tokens are longer than the {longest} positions there are."
+      )
+    return batch, grids
 
 
 def _video_patches(video: np.ndarray, patch: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:

@@ -2,9 +2,11 @@
 
   python -m vatt_jax.convert --from=vatt_tf --checkpoint=tx_fac_mbs/ckpt-500000 --output=weights/mbs
   python -m vatt_jax.convert --from=t5 --checkpoint=t5-small/model.safetensors --output=weights/t5_small
+  python -m vatt_jax.convert --from=alpro_torch --checkpoint=alpro_pretrained_ckpt.pt --vocabulary=vocab.txt --output=weights/alpro
 
 `vatt_tf` takes VATT's TensorFlow checkpoints: pretrained, modality-specific or modality-agnostic, and fine-tuned on
-video or sound. `t5` takes the encoder of T5 1.0. The output loads with `vatt_jax.load`, `config.init_from` and
+video or sound. `t5` takes the encoder of T5 1.0. `alpro_torch` takes ALPRO's files: prompter, pretrained, fine-tuned for
+retrieval or question answering. `bert` and `vit` take what ALPRO starts from. The output loads with `vatt_jax.load`, `config.init_from` and
 `evaluate --checkpoint`. Every variable is used or listed as dropped; anything unexpected stops the conversion.
 """
 
@@ -51,10 +53,11 @@ def convert(source: str, checkpoint: str, output: str, options: Options) -> None
     print(f"{output} holds this conversion already; nothing was written.")
     return
   result = converter.convert(variables, options)
+  dropped = (*variables.dropped, *result.dropped)
   described = jobs.describe(result.variables["params"])
   manifest = {
       "step": 0, "config": result.config, "versions": jobs.versions(), "parameters": described,
-      "conversion": {**request, "checkpoint": variables.place, "kind": result.kind, "dropped": list(variables.dropped)},
+      "conversion": {**request, "checkpoint": variables.place, "kind": result.kind, "dropped": list(dropped)},
   }  # fmt: skip
   try:
     kept = {f"{text.FOLDER}/{tokenizer.file}": tokenizer.content} if (tokenizer := result.tokenizer) else {}
@@ -62,7 +65,7 @@ def convert(source: str, checkpoint: str, output: str, options: Options) -> None
     checkpoints.save_variables(output, result.variables, manifest, kept)
   except OSError as error:
     raise errors.UserError(f"--output={output} cannot be written: {error.strerror or error}.") from error
-  print(summary(result, variables.place, output, variables.dropped))
+  print(summary(result, variables.place, output, dropped))
 
 
 def summary(result: Conversion, checkpoint: str, output: str, dropped: tuple[str, ...]) -> str:
@@ -73,7 +76,8 @@ def summary(result: Conversion, checkpoint: str, output: str, dropped: tuple[str
     count = sum(leaf.size for leaf in jax.tree.leaves(tree))
     lines.append(f"  {part} {count:,} parameters" + (f", size {size}" if size else ""))
   slots = lambda name: re.sub(r".*(/\.OPTIMIZER_SLOT/.*)", r"*\1", name)
-  groups = collections.Counter(re.sub(r"^decoder\.block\..*", "decoder.block.*", slots(name)) for name in dropped)
+  together = lambda name: re.sub(r"^(.*?(?:block|layer)s?)\.\d+\..*", r"\1.*", slots(name))
+  groups = collections.Counter(together(name) for name in dropped)
   lines += [f"  dropped {name}" + (f" ({count})" if count > 1 else "") for name, count in sorted(groups.items())]
   return "\n".join([f"{checkpoint}: {result.kind}", *lines, f"written: {output}"])
 
@@ -102,13 +106,17 @@ def define_flags(values: flags.FlagValues) -> None:
   string = lambda name, what: flags.DEFINE_string(name, None, what, flag_values=values)
   whole = lambda name, what: flags.DEFINE_integer(name, None, what, lower_bound=1, flag_values=values)
   string("from", f"Format of the official checkpoint: {', '.join(CONVERTERS)}.")
-  string("checkpoint", "The official checkpoint: ckpt-N, one of its files, model.safetensors, or their directory.")
+  string(
+    "checkpoint", "The official checkpoint: ckpt-N, one of its files, a .pt or .safetensors file, or their directory."
+  )
   string("output", "A new directory for the converted checkpoint.")
-  string("vocabulary", "The words of the word vectors, one a line, <pad> first; kept as the tokenizer.")
+  string("vocabulary", "The words of the word vectors, one a line (BERT: vocab.txt); kept as the tokenizer.")
   string("labels", "Names of a classifier's classes, one a line, in the order of its outputs.")
   whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
   whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
-  whole("text_length", "Words per caption, where there is no table of positions that tells; default: 16.")
+  whole("text_length", "Words per caption, where there is no table of positions that tells; default: as published.")
+  whole("frames", "ALPRO and ViT: frames per clip; time embeddings are stretched to them. Default: as in the file.")
+  whole("fusion_layers", "ALPRO: how many of the text's layers fuse, the last ones; default: half of them.")
   flags.DEFINE_float(
     "frames_per_second", None, "Of the video; default: 10, fine-tuned 12.5.", lower_bound=0.1, flag_values=values
   )

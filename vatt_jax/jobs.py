@@ -63,6 +63,11 @@ def input_options(data: ml_collections.ConfigDict, labels: tuple[str, ...] = ())
     raise UserError(f"config.data cannot be used: {error}.") from error
 
 
+def starts(init_from: str) -> list[str]:
+  """The places of `config.init_from`: one, or several behind commas, each with a part of the model."""
+  return [place.strip() for place in init_from.split(",") if place.strip()]
+
+
 def complete(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Fills, in place, what the config leaves open: from the run in the workdir, else from what it starts from."""
   stored = epath.Path(workdir) / "config.json"
@@ -70,7 +75,7 @@ def complete(config: ml_collections.ConfigDict, workdir: str) -> None:
   if stored.exists():
     source = workdir_lib.read_config(workdir)
   elif config.init_from:
-    source = checkpoints.manifest(checkpoints.find(config.init_from))["config"]
+    source = checkpoints.manifest(checkpoints.find(starts(config.init_from)[0]))["config"]
   objectives.inherit(config, source)
 
 
@@ -86,15 +91,14 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
     from vatt_jax.preparation import miniature  # Media libraries are not needed otherwise.
 
     directory = miniature.prepare(str(epath.Path(workdir) / "miniature"))
-  start = epath.Path(config.init_from or workdir)  # a workdir, or one of its checkpoints/<step>
-  if start.parent.name == checkpoints.FOLDER:
-    start = start.parent.parent
+  homes = [checkpoints.home(epath.Path(place)) for place in starts(config.init_from)]
   names = ()
   if config.data.get("label") is not None:
     kept = epath.Path(workdir) / LABELS
-    names = tuple(kept.read_text().splitlines()) if kept.exists() else tuple(records_lib.labels(directory))
+    names = tuple(kept.read_text().splitlines()) if kept.exists() else _class_names(config.data, directory)
   options = input_options(config.data, names)
-  tokenizer = text.load_tokenizer(workdir, start, directory) if options.text else None
+  special = options.text is not None and options.text.special_tokens
+  tokenizer = text.load_tokenizer(workdir, *homes, directory, special_tokens=special) if options.text else None
   return Inputs(directory, options, tokenizer)
 
 
@@ -110,6 +114,13 @@ def mixture(data: ml_collections.ConfigDict) -> list[tuple[str, int]]:
     f"config.data.mixture = {data.mixture} by {data.mixture_by!r} cannot be used: it is a list of (directory, weight), "
     'weights are whole and positive, and mixture_by is "example" or "batch".'
   )
+
+
+def _class_names(data: ml_collections.ConfigDict, directory: str) -> tuple[str, ...]:
+  """The labels of the data set; for questions its most frequent answers, as many as the config has classes."""
+  if data.get("text") is None or data.text.get("examples") != "questions":
+    return tuple(records_lib.labels(directory))
+  return tuple(records_lib.answers(directory)[: data.label.classes or None])
 
 
 def keep_vocabularies(inputs: Inputs, workdir: str) -> None:
@@ -186,6 +197,7 @@ def load_parameters(state: State, objective, place: str, ignore: str = "") -> tu
   The objective picks what it has use for (`adopt`); position tables of another length are resized.
 
   Args:
+    place: one or several, see `starts`; of what two have, the later one's is taken.
     ignore: regex of the variables, "params/...", that may be missing, unexpected or of another shape.
 
   Returns:
@@ -194,7 +206,9 @@ def load_parameters(state: State, objective, place: str, ignore: str = "") -> tu
   Raises:
     UserError: naming what is missing, unexpected or of another shape.
   """
-  loaded = _names(objective.adopt(checkpoints.restore_variables(checkpoints.find(place))))
+  loaded = {}
+  for part in starts(place):
+    loaded |= _names(objective.adopt(checkpoints.restore_variables(checkpoints.find(part))))
   mine = {"params": state.params, **state.model_state}
   want = _names(mine)
   may_differ = lambda name: bool(ignore) and re.search(ignore, name) is not None
@@ -218,7 +232,7 @@ def load_parameters(state: State, objective, place: str, ignore: str = "") -> tu
     if name not in taken:
       return old
     new = loaded[name]
-    return jax.device_put(positions.resize_table(new, len(old)) if new.shape != old.shape else new, old.sharding)
+    return jax.device_put(positions.resize(name, new, len(old)) if new.shape != old.shape else new, old.sharding)
 
   placed = jax.tree_util.tree_map_with_path(take, mine)
   params = placed.pop("params")

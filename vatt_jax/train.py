@@ -67,7 +67,7 @@ def _train(config, workdir: str) -> None:
 
   # ---- Data: batch k is a function of k.
   inputs = jobs.open_inputs(config, workdir)
-  records, order = _training_data(config, inputs.directory)
+  records, order = _training_data(config, inputs)
   _say(f"data: {len(records):,} training clips in {records.directory}, {len(order.groups)} group(s)")
 
   # ---- Objective, optimizer, and the shapes of everything, before any array exists.
@@ -164,10 +164,11 @@ def _train(config, workdir: str) -> None:
   _say(f"done: {results}\nreport: {epath.Path(workdir) / 'report.html'}")
 
 
-def _training_data(config, directory: str) -> tuple[records_lib.Records | records_lib.Joined, order_lib.Order]:
+def _training_data(config, inputs: jobs.Inputs) -> tuple[records_lib.Records, order_lib.Order]:
   if config.data.get("mixture"):
     return _mixed_data(config)
-  records = records_lib.Records(directory, "train")
+  examples = inputs.options.text.examples if inputs.options.text else "clips"
+  records = records_lib.open_split(inputs.directory, "train", examples)
   size = min(len(records), config.overfit_clips or len(records))
   if size < config.batch_size:
     _say(f"warning: a batch of {config.batch_size} holds the {size} clips more than once; lower --config.batch_size.")

@@ -6,6 +6,7 @@ import pytest
 from vatt_jax.data.text import (
   SentencePiece,
   TextOptions,
+  WordPiece,
   Words,
   encode_captions,
   load_tokenizer,
@@ -26,6 +27,7 @@ def test_too_few_captions_are_repeated():
 
 
 class Letters:
+  end = None
   vocabulary_size = 27
 
   def encode(self, text):
@@ -59,3 +61,29 @@ def test_word_lists_as_in_vatt(tmp_path):
   path.write_text("you\n<pad>\n")
   with pytest.raises(UserError, match="first line must be <pad>"):
     Words(str(path))
+
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cafe", "##s", "cat", "."]
+
+
+def test_wordpiece(tmp_path):
+  path = tmp_path / "tokenizer" / "vocab.txt"
+  path.parent.mkdir()
+  path.write_text("\n".join(PIECES) + "\n")
+  tokenizer = load_tokenizer(tmp_path, special_tokens=True)
+  assert tokenizer.encode("A Cafés cat.") == [2, 5, 6, 7, 8, 9, 3] and tokenizer.mask_id == 4
+  options = TextOptions(length=5, lower_case=False)
+  ids, mask = encode_captions(["A cafes cat."], tokenizer, options)
+  assert ids.tolist() == [[2, 5, 6, 7, 3]] and mask.all()  # A text that is cut is closed all the same.
+  path.write_text("a\nb\n")
+  with pytest.raises(UserError, match="no WordPiece vocabulary: its first line must be"):
+    WordPiece(str(path))
+
+
+def test_special_tokens_for_any_vocabulary(tmp_path):
+  path = tmp_path / "tokenizer" / "words.txt"
+  path.parent.mkdir()
+  path.write_text("<pad>\n<unk>\ndog\nbarks\n")
+  tokenizer = load_tokenizer(tmp_path, special_tokens=True)
+  assert tokenizer.encode("dog barks") == [4, 2, 3, 5]
+  assert (tokenizer.vocabulary_size, tokenizer.mask_id) == (7, 6) and tokenizer.content == path.read_bytes()

@@ -6,8 +6,8 @@ A format offers
 Dimensions are read off the file. Every variable is used, or left behind by name, or the conversion stops.
 """
 
-from vatt_jax.conversion import t5, vatt_tf
+from vatt_jax.conversion import alpro_torch, bert, t5, vatt_tf, vit
 from vatt_jax.conversion.variables import Conversion, Options, Variables
 
-CONVERTERS = {"vatt_tf": vatt_tf, "t5": t5}
+CONVERTERS = {"vatt_tf": vatt_tf, "alpro_torch": alpro_torch, "bert": bert, "vit": vit, "t5": t5}
 __all__ = ["CONVERTERS", "Conversion", "Options", "Variables"]

@@ -50,6 +50,30 @@ def classifier_model(modality: str, size: str, post_width: int) -> dict:
   }  # fmt: skip
 
 
+def alpro_objective(**found) -> dict:
+  """ALPRO's pretraining (sections 3.2 to 3.4); `found` are the terms of other stages."""
+  return {
+      "name": "alpro", "terms": {"vtc": 0.0, "vtm": 0.0, "mlm": 0.0, "pem": 0.0}, "negatives": "local",
+      "local_rows": 16, "mask_rate": 0.15, "mask_id": 103, "label_filter": "paper", "label_threshold": 0.2, **found,
+  }  # fmt: skip
+
+
+def alpro_model(**found) -> dict:
+  """The fields of `models.alpro.Alpro`; `found` are those that the file told."""
+  return {
+      "video_size": "base", "text_size": "base", "vocabulary_size": 0, "fusion_layers": 6, "embedding_width": 256,
+      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1, **found,
+  }  # fmt: skip
+
+
+def alpro_video(frames: int, size: int, patch: tuple[int, int]) -> dict:
+  """Whole square clips in patches of single frames, spread over the video."""
+  return {
+      "frames": frames, "sampling": "uniform", "size": size, "patch": [1, *patch], "drop_rate": 0.0, "crop": "whole",
+      "flip": False, "colour_jitter": 0.0,
+  }  # fmt: skip
+
+
 def data(**found) -> dict:
   """The input: modality -> what the file told about it; those that are not named are not read."""
   published = {

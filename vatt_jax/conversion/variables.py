@@ -4,6 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import re
 
+from etils import epath
 from flax import traverse_util
 import numpy as np
 
@@ -25,7 +26,9 @@ class Options:
     vocabulary: file with the words of the word vectors, one a line.
     labels: file with the names of a classifier's classes, one a line.
     frames_per_second, sample_rate_hz: of the input.
-    text_length: L, where the text tower has no table of positions.
+    text_length: L, where the text tower has no table of positions that tells.
+    frames: T, to which ALPRO's time embeddings are stretched.
+    fusion_layers: how many of ALPRO's text layers fuse; default: half of them.
   """
 
   num_heads: int | None = None
@@ -34,6 +37,8 @@ class Options:
   frames_per_second: float | None = None
   sample_rate_hz: int | None = None
   text_length: int | None = None
+  frames: int | None = None
+  fusion_layers: int | None = None
 
   def accept(self, kind: str, *names: str) -> None:
     """UserError for an option that is set and not among `names`."""
@@ -107,6 +112,7 @@ class Conversion:
     config: of a run with this model, as JSON can hold it.
     tokenizer: of the vocabulary that was given.
     labels: the list of class names that was given.
+    dropped: names of what this kind leaves behind, beside `Variables.dropped`.
   """
 
   kind: str
@@ -114,6 +120,7 @@ class Conversion:
   config: dict
   tokenizer: Tokenizer | None = None
   labels: bytes = b""
+  dropped: tuple[str, ...] = ()
 
 
 def linear(ours: str, official: str, inputs: int, outputs: int, bias: bool = True) -> Names:
@@ -134,3 +141,14 @@ def head_count(place: str, width: int, num_heads: int | None) -> int:
     known = f"{num_heads} heads" if num_heads else "heads 64 wide"
     raise UserError(f"the attention of {place} is {width} wide, which {known} do not divide; give --num_heads.")
   return heads
+
+
+def read_labels(place: str, classes: int) -> bytes:
+  """The names of the classes, checked against the last layer: line n is output n."""
+  path = epath.Path(place)
+  if not path.is_file():
+    raise UserError(f"there is no list of labels at {place}.")
+  names = path.read_text().splitlines()
+  if len(names) != classes:
+    raise UserError(f"--labels={place} has {len(names):,} names, but the classifier has {classes:,} outputs.")
+  return "".join(f"{name}\n" for name in names).encode()

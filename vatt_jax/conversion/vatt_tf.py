@@ -13,7 +13,7 @@ from etils import epath
 import tensorflow as tf
 
 from vatt_jax.conversion import settings
-from vatt_jax.conversion.variables import Conversion, Names, Options, Variables, head_count, linear, norm
+from vatt_jax.conversion.variables import Conversion, Names, Options, Variables, head_count, linear, norm, read_labels
 from vatt_jax.data.text import Words
 from vatt_jax.errors import UserError
 from vatt_jax.models.sizes import Size, name_of
@@ -159,7 +159,7 @@ def _classifier(variables, options, modality):
   model = settings.classifier_model(modality, name_of(size), post_width)
   data = settings.data(**{modality: found, "label": {"classes": classes, "multiple": modality == "audio"}})
   config = settings.run(settings.classifier_objective(modality), model, data)
-  labels = _read_labels(options.labels, classes) if options.labels else b""
+  labels = read_labels(options.labels, classes) if options.labels else b""
   return Conversion(f"VATT, classifier of {modality}", variables.collect(names), config, labels=labels)
 
 
@@ -304,14 +304,3 @@ def _read_words(place: str, vocabulary_size: int) -> Words:
       f"--vocabulary={place} has {words.vocabulary_size:,} words, but there are {vocabulary_size:,} word vectors."
     )
   return words
-
-
-def _read_labels(place: str, classes: int) -> bytes:
-  """The names of the classes, checked against the last layer: line n is output n."""
-  path = epath.Path(place)
-  if not path.is_file():
-    raise UserError(f"there is no list of labels at {place}.")
-  names = path.read_text().splitlines()
-  if len(names) != classes:
-    raise UserError(f"--labels={place} has {len(names):,} names, but the classifier has {classes:,} outputs.")
-  return "".join(f"{name}\n" for name in names).encode()

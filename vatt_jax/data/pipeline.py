@@ -153,7 +153,11 @@ def example_function(
       # In evaluation the caption is that of the clip's middle, wherever the window lies: one clip, one text.
       out |= _text_example(parsed, place if train else tf.constant(0.5), duration, options, tokenizer)
     if options.label:
-      out["label"] = _label_example(parsed["label"], options.label)
+      asked = options.text is not None and options.text.examples == "questions"
+      label = (
+        tf.strings.reduce_join(parsed["questions/answer"]) if asked else parsed["label"]
+      )  # One question, one answer.
+      out["label"] = _label_example(label, options.label)
     if options.spans:
       out |= _span_example(parsed, place, duration, options)
     return out
@@ -232,6 +236,9 @@ def _text_example(parsed, place, duration, options, tokenizer):
     return ids, mask, np.bool_(mask.any())
 
   values = [parsed["captions/text"], parsed["captions/start"], parsed["captions/end"], centre]
+  if options.text.examples == "questions":
+    nowhen = tf.zeros_like(parsed["questions/text"], tf.float32)
+    values = [parsed["questions/text"], nowhen, nowhen, centre]
   ids, mask, present = tf.numpy_function(encode, values, [tf.int32, tf.bool, tf.bool], stateful=False)
   shape = [options.text.candidates, options.text.length]
   return {

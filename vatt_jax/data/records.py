@@ -124,6 +124,71 @@ class Joined(Sequence):
     return next((records, own.start) for records, own in zip(self._sets, self.ranges) if number in own)
 
 
+class Each(Sequence):
+  """Every caption, or every question, of a split as a record of its own, with everything else that its record has.
+
+  Args:
+    records: the split; read once to count.
+    what: "captions" or "questions".
+  """
+
+  def __init__(self, records: Records, what: str):
+    self.directory, self.split = records.directory, records.split
+    self._records, self._names = records, [name for name in FEATURES if name.startswith(f"{what}/")]
+    counts = [len(decode(records[number])[f"{what}/text"]) for number in range(len(records))]
+    self._places = [(number, i) for number, count in enumerate(counts) for i in range(count)]
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __getitem__(self, number: int) -> bytes:
+    return self.read([number])[0]
+
+  def read(self, numbers: Sequence[int]) -> list[bytes]:
+    """As `Records.read`."""
+    places = [self._places[int(number)] for number in numbers]
+    whole = self._records.read([number for number, _ in places])
+    return [self._only(record, i) for record, (_, i) in zip(whole, places)]
+
+  def strings(self, feature: str) -> list[str]:
+    """As `Records.strings`."""
+    values = self._records.strings(feature)
+    return [values[number] for number, _ in self._places]
+
+  def after(self, number: int) -> int:
+    """The example that stands in for this one when it is broken."""
+    return (number + 1) % len(self)
+
+  def name(self, number: int) -> str:
+    return self._records.name(self._places[number][0])
+
+  def _only(self, record: bytes, i: int) -> bytes:
+    example = tf.train.Example.FromString(record)
+    for name in self._names:
+      feature = example.features.feature[name]
+      values = getattr(feature, feature.WhichOneof("kind")).value
+      values[:] = [values[i]]
+    return example.SerializeToString()
+
+
+def open_split(directory: str, split: str, examples: str = "clips") -> Records | Each:
+  """The records of a split.
+
+  Args:
+    examples: what counts as one: "clips", "captions" or "questions".
+
+  Raises:
+    UserError: when the data set or the split does not exist, or has nothing of that kind.
+  """
+  records = Records(directory, split)
+  if examples == "clips":
+    return records
+  found = Each(records, examples)
+  if not len(found):
+    raise UserError(f"the split {split!r} of the data set at {directory!r} has no {examples}.")
+  return found
+
+
 def splits(directory: str) -> dict[str, int]:
   """Split name -> number of clips, for the splits that exist."""
   info = _info(directory)

@@ -7,8 +7,11 @@ from typing import Protocol
 from etils import epath
 import numpy as np
 import sentencepiece
+import tokenizers
 
 from vatt_jax.errors import UserError
+
+EXAMPLES = ("clips", "captions", "questions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +22,20 @@ class TextOptions:
     length: L, tokens per caption; longer ones are cut, shorter ones padded with 0.
     candidates: K captions nearest in time, all positives of the clip (VATT: 5).
     lower_case: whether captions are lower-cased first.
+    examples: what counts as an example in training: "clips", with the captions nearest in time, "captions", each with its
+      clip, or "questions", each with its clip and its answer as the label; those in evaluation too.
+    special_tokens: whether captions stand between [CLS] and [SEP], as BERT's do; see `SpecialTokens`.
   """
 
   length: int = 16
   candidates: int = 1
   lower_case: bool = True
+  special_tokens: bool = False
+  examples: str = "clips"
+
+  def __post_init__(self):
+    if self.examples not in EXAMPLES:
+      raise ValueError(f"examples {self.examples!r} is not one of {', '.join(EXAMPLES)}")
 
 
 class Tokenizer(Protocol):
@@ -32,9 +44,11 @@ class Tokenizer(Protocol):
   Attributes:
     vocabulary_size: V.
     file, content: the name and the bytes of the one file that `load_tokenizer` needs.
+    end: id of the token that closes every text, also one that is cut; None where there is none.
   """
 
   vocabulary_size: int
+  end: int | None
   file: str
   content: bytes
 
@@ -50,6 +64,7 @@ class SentencePiece:
   """
 
   file = "sentencepiece.model"
+  end = None
 
   def __init__(self, path: str):
     if not epath.Path(path).exists():
@@ -72,6 +87,7 @@ class Words:
   """
 
   file = "words.txt"
+  end = None
 
   def __init__(self, path: str):
     if not epath.Path(path).exists():
@@ -92,13 +108,52 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 FOLDER = "tokenizer"  # beside a data set, in a workdir, in a converted directory
 
 
-def load_tokenizer(*places: str | epath.Path) -> Tokenizer | None:
-  """The tokenizer of the first of these directories that has one."""
+class WordPiece:
+  """BERT's vocabulary, one piece a line (`vocab.txt`): lower case, accents stripped, between [CLS] and [SEP].
+
+  Raises:
+    UserError: when the file does not exist or is no such list.
+  """
+
+  file = "vocab.txt"
+
+  def __init__(self, path: str):
+    if not epath.Path(path).exists():
+      raise UserError(f"there is no vocabulary at {path}.")
+    self.content = epath.Path(path).read_bytes()
+    pieces = self.content.decode("utf-8", "replace").removesuffix("\n").split("\n")
+    ids = {piece.rstrip("\r"): i for i, piece in enumerate(pieces)}
+    if ids.get("[PAD]") != 0 or not {"[UNK]", "[CLS]", "[SEP]", "[MASK]"} <= ids.keys():
+      raise UserError(
+        f"{path} is no WordPiece vocabulary: its first line must be [PAD], and [UNK], [CLS], [SEP], [MASK] must be there."
+      )
+    self._tokenizer = tokenizers.BertWordPieceTokenizer(ids, lowercase=True)
+    self.vocabulary_size, self.end, self.mask_id = len(pieces), ids["[SEP]"], ids["[MASK]"]
+
+  def encode(self, text: str) -> list[int]:
+    return self._tokenizer.encode(text).ids
+
+
+class SpecialTokens:
+  """Another vocabulary with three more tokens behind its own: [CLS], [SEP], [MASK]."""
+
+  def __init__(self, plain: Tokenizer):
+    self._plain, self.file, self.content = plain, plain.file, plain.content
+    self._begin, self.end, self.mask_id = range(plain.vocabulary_size, plain.vocabulary_size + 3)
+    self.vocabulary_size = plain.vocabulary_size + 3
+
+  def encode(self, text: str) -> list[int]:
+    return [self._begin, *self._plain.encode(text), self.end]
+
+
+def load_tokenizer(*places: str | epath.Path, special_tokens: bool = False) -> Tokenizer | None:
+  """The tokenizer of the first of these directories that has one, with special tokens where they are asked for."""
   for place in places:
-    for kind in (SentencePiece, Words):
+    for kind in (SentencePiece, Words, WordPiece):
       path = epath.Path(place) / FOLDER / kind.file
       if path.exists():
-        return kind(str(path))
+        found = kind(str(path))
+        return SpecialTokens(found) if special_tokens and not isinstance(found, WordPiece) else found
   return None
 
 
@@ -125,6 +180,9 @@ def encode_captions(texts: list[str], tokenizer: Tokenizer, options: TextOptions
   """K strings -> ids int32 (K, L) and mask bool (K, L), true where there is a token."""
   ids = np.zeros([options.candidates, options.length], np.int32)
   for row, text in enumerate(texts):
-    tokens = tokenizer.encode(text.lower() if options.lower_case else text)[: options.length]
+    tokens = tokenizer.encode(text.lower() if options.lower_case else text)
+    if len(tokens) > options.length:
+      tokens = tokens[: options.length]
+      tokens[-1] = tokens[-1] if tokenizer.end is None else tokenizer.end
     ids[row, : len(tokens)] = tokens
   return ids, ids != 0

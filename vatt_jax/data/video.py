@@ -106,7 +106,7 @@ def pick_frames(
 
 def _pick_from_all(count: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
   if options.sampling == "uniform" or (options.sampling == "rand" and not train):
-    return tf.range(options.frames) * tf.maximum(count // options.frames, 1) % count
+    return tf.range(options.frames) * (count // options.frames)  # The first one, where there are fewer than T.
   draws = random.uniform(key, "frames", [count])
 
   def distinct(low, high, wanted):

@@ -28,6 +28,24 @@ def one_label(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   return {**metrics, "clips": float(len(rows))}
 
 
+QUESTION_WORDS = ("what", "who", "how", "where", "when")
+
+
+def answers(scores: np.ndarray, labels: np.ndarray, questions: list[str]) -> dict[str, float]:
+  """top_1 of all questions and, as top_1/what and so on, of those that begin with this word.
+
+  Args:
+    scores: float (n, answers); of answers that tie for the first place the first one is given.
+    labels: int (n,), -1 where the right answer is not among those the model knows; such a question is answered wrongly.
+    questions: n strings.
+  """
+  right = np.argmax(scores, axis=1) == labels
+  words = np.array([(question.lower().split() or [""])[0] for question in questions])
+  metrics = {"top_1": float(np.mean(right)), "questions": float(len(right)), "answerable": float(np.mean(labels >= 0))}
+  kinds = {word: words == word for word in QUESTION_WORDS}
+  return metrics | {f"top_1/{word}": float(np.mean(right[mine])) for word, mine in kinds.items() if mine.any()}
+
+
 def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   """Mean average precision, area under the ROC curve and d', each averaged over the classes that occur (and do not always).
 

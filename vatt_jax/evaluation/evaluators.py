@@ -55,7 +55,8 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
   """
   if config.kind not in EVALUATORS:
     raise UserError(f"config.evaluators.{name}.kind = {config.kind!r} is not one of {', '.join(EVALUATORS)}.")
-  records = records_lib.Records(setting.directory, config.split)
+  asked = setting.options.text is not None and setting.options.text.examples == "questions"
+  records = records_lib.open_split(setting.directory, config.split, "questions" if asked else "clips")
   views = _Views(config, records, setting, batch_size, f"evaluating {name}", progress)
   metrics, embedded = EVALUATORS[config.kind](name, config, setting, variables, records, views)
   if views.broken:
@@ -143,6 +144,11 @@ def classify(name, config, setting, variables, records, views) -> tuple[dict, No
     scores[rows] += squash[config.average](logits) / views.count
     truth[rows] = batch["label"][: len(rows)]
   kept = views.readable()
+  if setting.options.text is not None and setting.options.text.examples == "questions":
+    asked = [
+      b"".join(records_lib.decode(records[int(number)])["questions/text"]).decode("utf-8", "replace") for number in kept
+    ]
+    return classification.answers(scores[kept], truth[kept], asked), None
   measure = classification.several_labels if label.multiple else classification.one_label
   return measure(scores[kept], truth[kept]), None
 

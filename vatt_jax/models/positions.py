@@ -1,6 +1,6 @@
-"""Position tables of another length: natural cubic splines, continued as straight lines.
+"""Position tables of another length: VATT's by natural cubic splines, continued as straight lines; ALPRO's by the nearest.
 
-Source: google-research/vatt, modeling/common/transformers.py (`ExpandableEmbedding`): a polyharmonic spline of order 3,
+Source of the splines: google-research/vatt, modeling/common/transformers.py (`ExpandableEmbedding`): a polyharmonic spline of order 3,
 which in one dimension is the natural cubic spline. Theirs is solved in float32 and ill-conditioned; this one in float64.
 """
 
@@ -9,6 +9,24 @@ import re
 import numpy as np
 
 TABLE = re.compile(r"(^|/)positions/axis_\d+$")
+ALPRO_TABLE = re.compile(r"(^|/)(temporal|spatial)_positions$")
+
+
+def resize(name: str, table: np.ndarray, length: int) -> np.ndarray:
+  """The position table called `name` with another length, as its model has it."""
+  if found := ALPRO_TABLE.search(name):
+    return nearest_table(table, length) if found[2] == "temporal" else nearest_places(table, length)
+  return resize_table(table, length)
+
+
+def nearest_table(table: np.ndarray, length: int) -> np.ndarray:
+  """A table (N, D) repeated or thinned: entry j is the old one's floor(j * N / length) (salesforce/ALPRO)."""
+  return table[np.arange(length) * len(table) // length]
+
+
+def nearest_places(table: np.ndarray, length: int) -> np.ndarray:
+  """The same for a class token followed by places, row by row, as if they were on one line (salesforce/ALPRO)."""
+  return np.concatenate([table[:1], nearest_table(table[1:], length - 1)])
 
 
 def resize_table(table: np.ndarray, length: int) -> np.ndarray:
@@ -44,4 +62,5 @@ def _second_derivatives(values: np.ndarray) -> np.ndarray:
 
 def fits(name: str, have: tuple[int, ...], want: tuple[int, ...]) -> bool:
   """Whether the parameter `name` of one shape can take the place of another: only position tables are resized."""
-  return have == want or (TABLE.search(name) is not None and have[1:] == want[1:])
+  table = TABLE.search(name) or ALPRO_TABLE.search(name)
+  return have == want or (table is not None and have[1:] == want[1:])

@@ -52,6 +52,7 @@ class Attention(nn.Module):
     long: on a CPU sequences of so many tokens go through one head after another, all others through all heads at once.
       The results are the same. A score matrix that is used while it is in the cache, and computed again in the backward
       pass instead of being kept, is faster on a CPU, and what is kept grows with N, not with N^2.
+    kernel_init: of the four projections.
   """
 
   heads: int
@@ -60,15 +61,19 @@ class Attention(nn.Module):
   use_bias: bool = True
   scaled: bool = True
   long: int = 256
+  kernel_init: nn.initializers.Initializer = glorot_uniform
 
   @nn.compact
   def __call__(self, x_BND: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
     """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N)."""
     batch, tokens, width = x_BND.shape
     rate = self.dropout if train else 0.0
+    linear = lambda features, name: nn.Dense(
+      features, self.use_bias, dtype=x_BND.dtype, kernel_init=self.kernel_init, name=name
+    )
 
     def project(name):
-      flat = dense(self.heads * self.head_width, name, self.use_bias, x_BND.dtype)(x_BND)
+      flat = linear(self.heads * self.head_width, name)(x_BND)
       return flat.reshape(batch, tokens, self.heads, self.head_width).transpose(2, 0, 1, 3)
 
     q_ABNK, k_ABMK, v_ABMK = project("query"), project("key"), project("value")
@@ -87,7 +92,7 @@ class Attention(nn.Module):
     else:
       mixed_ABNK = jax.lax.platform_dependent(heads, cpu=one_by_one, default=all_at_once)
     mixed = mixed_ABNK.transpose(1, 2, 0, 3).reshape(batch, tokens, self.heads * self.head_width)
-    return dense(width, "out", self.use_bias, x_BND.dtype)(mixed)
+    return linear(width, "out")(mixed)
 
 
 def _attend(q, k, v, bias=None, key=None, rate: float = 0.0) -> jax.Array:

@@ -15,9 +15,9 @@ The training loop knows nothing else about it. Beside it, its file has `from_con
 """
 
 from vatt_jax.errors import UserError
-from vatt_jax.objectives import classifier, vatt
+from vatt_jax.objectives import alpro, alpro_qa, classifier, vatt
 
-OBJECTIVES = {"vatt": vatt, "classifier": classifier}
+OBJECTIVES = {"vatt": vatt, "classifier": classifier, "alpro": alpro, "alpro_qa": alpro_qa}
 
 
 def build(config, options, vocabulary_size: int):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vatt_jax.preparation import dataset
-from vatt_jax.preparation.clips import SPLITS, Caption, Clip
+from vatt_jax.preparation.clips import SPLITS, Caption, Clip, Question
 from vatt_jax.preparation.units import Decoded
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (40, 70, 220), "yellow": (230, 210, 50)}
@@ -31,7 +31,7 @@ class Miniature:
     return f"{self.split}-{self.number:05d}"
 
   def identity(self) -> str:
-    return hashlib.sha256(f"miniature 1 {self.name}".encode()).hexdigest()
+    return hashlib.sha256(f"miniature 2 {self.name}".encode()).hexdigest()
 
   def decode(self) -> Decoded:
     random = np.random.default_rng([self.number, SPLITS.index(self.split)])
@@ -49,6 +49,7 @@ class Miniature:
       samples=np.zeros(0, np.int16) if missing[1] else np.round(wave * 32767).astype(np.int16),
       sample_rate_hz=SAMPLE_RATE_HZ,
       captions=() if missing[2] else (caption,),
+      questions=(Question("what colour is the square?", colour), Question(f"what is {tone}?", "the tone")),
       language="en",
       label=colour,
       source=f"miniature/{self.name}",

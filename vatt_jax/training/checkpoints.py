@@ -145,6 +145,11 @@ def steps(workdir: str) -> list[int]:
   return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and (path / MANIFEST).exists())
 
 
+def home(checkpoint: epath.Path) -> epath.Path:
+  """Where the vocabulary of a checkpoint lies: the workdir of one `checkpoints/<step>`, else the directory itself."""
+  return checkpoint.parent.parent if checkpoint.parent.name == FOLDER else checkpoint
+
+
 def find(place: str) -> epath.Path:
   """The checkpoint meant by a workdir (its newest), by one `checkpoints/<step>` or by a converted directory.
 

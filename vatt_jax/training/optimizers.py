@@ -35,6 +35,21 @@ def warmup_cosine(
   return schedule
 
 
+def warmup_linear(peak: float, floor: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
+  """Linear up to `peak` at update `warmup_steps`, then down to 0, but not below `floor`, at the last one.
+
+  Source: salesforce/ALPRO, optimization/sched.py; updates are counted from 1, so that the first one has a rate.
+  """
+
+  def schedule(step):
+    update = step + 1
+    warm = peak * update / max(1, warmup_steps)
+    fall = peak * (total_steps - update) / max(1, total_steps - warmup_steps)
+    return jnp.maximum(jnp.where(update < warmup_steps, warm, fall), floor)
+
+  return schedule
+
+
 def from_config(config, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
   """The optimizer of `config.optimizer` and its learning-rate schedule.
 
@@ -42,9 +57,10 @@ def from_config(config, total_steps: int) -> tuple[optax.GradientTransformation,
     UserError: for an unknown name.
   """
   decay = config.get("decay", "half_cosine")
-  if decay not in DECAYS:
-    raise UserError(f"config.optimizer.decay = {decay!r} is not one of {', '.join(DECAYS)}.")
-  schedule = warmup_cosine(config.learning_rate, config.final_learning_rate, config.warmup_steps, total_steps, decay)
+  if decay not in (*DECAYS, "linear"):
+    raise UserError(f"config.optimizer.decay = {decay!r} is not one of {', '.join(DECAYS)}, linear.")
+  rates = config.learning_rate, config.final_learning_rate, config.warmup_steps, total_steps
+  schedule = warmup_linear(*rates) if decay == "linear" else warmup_cosine(*rates, decay)
   if config.name == "adam":
     rule = optax.adamw(
       schedule, config.b1, config.b2, config.epsilon, weight_decay=config.weight_decay, mask=_is_matrix

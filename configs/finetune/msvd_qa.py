@@ -1,0 +1,22 @@
+"""ALPRO fine-tuned for open-ended questions on MSVD: one of the 2423 most frequent answers (ALPRO tables 4 and 10).
+
+  python -m vatt_jax.train --config=configs/finetune/msvd_qa.py --config.data.directory=DIR --config.init_from=PRETRAINED --workdir=RUN
+
+Cross-entropy on the fused class token, 16 frames, each question an example; 15 epochs of 30.9k questions. Expected, from the
+paper: top-1 45.9 on the test questions. Arguments: official (no weight decay, frames anywhere in the video, and the video
+encoder's attention and MLPs stay as they are, as the published code does); smoke.
+"""
+
+from configs import common
+
+
+def get_config(arg=""):
+  args = common.arguments(arg, ("official", "smoke"))
+  config = common.alpro_questions(answers=2423)
+  config.total_steps = 2_420
+  config.optimizer.update({"warmup_steps": 242, "clip_global_norm": 20.0})
+  if "official" in args:
+    config.optimizer.weight_decay = 0.0
+    config.data.video.sampling = "rand"
+    config.objective.trained = "official"
+  return common.shrink_alpro(config) if "smoke" in args else config
