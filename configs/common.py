@@ -18,6 +18,7 @@ def training() -> ml_collections.ConfigDict:
   config.ema_decay = 0.0  # above 0: a moving average of the parameters is kept, and evaluated
   config.mesh = (1, -1, 1)  # replica, data, model
   config.fsdp = False  # whether parameters are split along `data`, instead of lying on every device
+  config.accumulate = 1  # in how many pieces a batch goes through the towers, where memory is short
   config.overfit_clips = 0  # above 0: only the first so many clips; the argument `:overfit` turns augmentation off too
   return config
 
@@ -36,13 +37,17 @@ def vatt_data() -> ml_collections.ConfigDict:
   data.directory = ""  # what `prepare --output` wrote; empty: miniature clips made on the spot
   data.group_by = ""  # "language": batches of one language each
   data.threads = 0  # for decoding; 0 lets tf.data choose
+  data.mixture = ()  # (("DIR", 1), ("OTHER", 2)): trains on these by weight; `directory`, or the first, is evaluated on
+  data.mixture_by = "example"  # every batch has all of them (VATT); "batch": each batch is of one (ALPRO)
+  data.clip_spans = False  # batches say which seconds of which file a clip shows, so that overlaps can be told
   data.video = ml_collections.ConfigDict({
       "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": (4, 16, 16), "drop_rate": 0.5,
-      "crop": "inception", "min_area": 0.08, "flip": True, "colour_jitter": 0.8,
+      "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
+      "sampling": "window", "rand_augment": "", "dct_scaling": False,
   })  # fmt: skip
   data.audio = ml_collections.ConfigDict({
-      "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "pad": "loop", "noise": 0.01,
-      "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": (16, 5), "window_seconds": 0.04267,
+      "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "stride": 1, "pad": "loop",
+      "noise": 0.01, "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": (16, 5), "window_seconds": 0.04267,
       "hop_seconds": 0.02134, "mels": 80, "mel_low_hz": 80.0, "mel_high_hz": 7600.0,
   })  # fmt: skip
   data.text = ml_collections.ConfigDict({"length": 16, "candidates": 5, "lower_case": True})
@@ -57,6 +62,7 @@ def vatt_model() -> ml_collections.ConfigDict:
       "text_form": "vatt", "text_aggregation": "token", "text_scaled": False,
       "post_width": 1024, "head": "fac", "va_width": 512, "vt_width": 256, "head_norms": "video", "va_to_vt": "mlp",
       "normalised_positions": True, "aggregation_position": False, "dropout": 0.1, "audio_scale": 1.0,
+      "dtype": "float32", "remat": "none", "scan": False,
       "video_projection_init": "conv_glorot", "audio_projection_init": "conv_glorot",
   })  # fmt: skip
 
@@ -89,7 +95,7 @@ def classifier_model() -> ml_collections.ConfigDict:
   """What "" and -1 leave open is as in the model that the run starts from; without one `default_size` holds."""
   return ml_collections.ConfigDict({
       "size": "", "default_size": "base", "post_width": -1, "dropout": 0.1, "classifier_dropout": 0.0, "input_scale": 1.0,
-      "projection_init": "conv_glorot",
+      "projection_init": "conv_glorot", "dtype": "float32", "remat": "none", "scan": False,
   })  # fmt: skip
 
 
@@ -107,7 +113,8 @@ def classifier_data(modality: str, classes: int, multiple: bool = False) -> ml_c
     data.video.update({"frames_per_second": 12.5, "size": 320, "patch": (), "drop_rate": 0.0})
   else:
     del data["video"]
-    data.audio.update({"sample_rate_hz": 24_000, "patch": 0, "drop_rate": 0.0, "noise": 0.0})
+    # Every second sample at 48 kHz, as published: without a low-pass filter.
+    data.audio.update({"sample_rate_hz": 24_000, "stride": 2, "patch": 0, "drop_rate": 0.0, "noise": 0.0})
   return data
 
 
@@ -181,7 +188,7 @@ def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collec
   config.data = vatt_data()
   del config.data["audio"]
   config.data.video.update({
-      "frames": frames, "size": 224, "patch": (1, 16, 16), "drop_rate": 0.0, "crop": "squash", "flip": False,
+      "frames": frames, "size": 224, "patch": (1, 16, 16), "drop_rate": 0.0, "crop": "whole", "flip": False,
       "colour_jitter": 0.0,
   })  # fmt: skip
   config.data.video.sampling = sampling
@@ -201,7 +208,7 @@ def alpro_finetuning(terms: str, frames: int, text_length: int, examples: str) -
   Args:
     examples: "captions" or "questions", each of which is an example of its own.
   """
-  config = alpro(terms, frames, text_length, sampling="halves")
+  config = alpro(terms, frames, text_length, sampling="headtail")
   config.init_from = "weights/alpro"
   config.checkpoint_every_steps, config.evaluate_every_steps = 1_000, 1_000
   config.data.text.examples = examples
@@ -247,7 +254,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
           "video_size": "tiny", "audio_size": "tiny", "text_size": "tiny", "default_size": "tiny", "word_width": 16,
           "post_width": 32, "va_width": 32, "vt_width": 16,
       },
-      "data": {"directory": "", "group_by": ""},
+      "data": {"directory": "", "group_by": "", "mixture": ()},
       "data.video": {"frames": 4, "size": 32, "patch": (2, 16, 16)},
       "data.audio": {
           "samples": 3_200, "sample_rate_hz": 8_000, "patch": 160, "spectrogram_patch": (4, 8), "mels": 16,

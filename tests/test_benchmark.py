@@ -44,4 +44,18 @@ def test_the_program_writes_its_report_and_names_its_modes(tmp_path):
   assert done.returncode == 0 and "| MBS | 50 % | 375.4 | 374.3 |" in done.stdout, done.stderr
   assert json.loads(path.read_text())["paper"][2]["paper_convention"] == pytest.approx(375.4e9, rel=0.03)
   wrong = run("steps")
-  assert wrong.returncode == 2 and "one of step, flops" in wrong.stderr and wrong.stderr.count("\n") == 1
+  assert wrong.returncode == 2 and "one of step, input, flops" in wrong.stderr and wrong.stderr.count("\n") == 1
+
+
+def test_the_input_is_timed_against_a_float_pipeline(capsys):
+  """At tiny size the ratio means nothing; the bytes are those of uint8 and DropToken against float32 and none."""
+  report = benchmark.read(vatt.get_config("bbs,smoke"), repetitions=1, batches_each=1)
+  names = {"clips_per_second_per_core", "baseline_clips_per_second_per_core"}
+  for name in names | {f"{name}_with_colour_jitter" for name in names}:
+    assert report[name] > 0 and report["processor_seconds_spread"][name]["minimum"] > 0
+  config = vatt.get_config("bbs,smoke").data
+  video = config.video.frames * config.video.size**2 * 3
+  assert report["baseline_bytes_per_clip"] > 4 * (video + config.audio.samples)
+  assert video / 2 < report["bytes_per_clip"] < report["baseline_bytes_per_clip"] / 4
+  assert "in float32" in capsys.readouterr().out
+  json.dumps(report)

@@ -1,20 +1,27 @@
 """How fast this machine runs a config, and what a model costs.
 
   python -m vatt_jax.benchmark step --config=configs/pretrain/vatt.py:bbs --config.batch_size=2 --json=step.json
+  python -m vatt_jax.benchmark input --config=configs/pretrain/vatt.py:bbs --json=input.json
   python -m vatt_jax.benchmark flops
 
 step   the whole training step (forward, backward, optimizer) on random inputs of the right shapes, against the matrix
        product that this machine does best, measured in turns with it. No data set is needed.
+input  records to batches, in turns with the straightforward pipeline: every frame decoded whole, mirrored, normalised and
+       resized in float32 on the host, nothing dropped. Without a data set, on clips made for it: 32 noisy frames of
+       340 x 256. Per core: clips by seconds of processor time, which another program on the machine hardly changes.
 flops  the matrix products of VATT in closed form, beside the paper's figures.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import io
 import json
 import os
 import platform
 import resource
 import statistics
 import sys
+import tempfile
 import time
 
 from absl import flags
@@ -23,12 +30,16 @@ import jax
 import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
+from PIL import Image
 import tensorflow as tf
 import tqdm
 
 from vatt_jax import errors, jobs, objectives
-from vatt_jax.data import pipeline
+from vatt_jax.data import order as order_lib, pipeline, random, records as records_lib, video
 from vatt_jax.models import flops as closed_form
+from vatt_jax.preparation import dataset
+from vatt_jax.preparation.clips import Caption, Clip
+from vatt_jax.preparation.units import Decoded
 from vatt_jax.training import memory, mesh as mesh_lib, optimizers, sharding
 from vatt_jax.training.flops import count_matmul_flops
 from vatt_jax.training.state import init_state
@@ -44,6 +55,7 @@ def main(argv) -> None:
   values = flags.FLAGS
   modes = {
     "step": lambda: step(values.config, values.vocabulary_size, values.repetitions),
+    "input": lambda: read(values.config, values.repetitions),
     "flops": flops,
   }
   if len(argv) != 2 or argv[1] not in modes:
@@ -195,6 +207,166 @@ def machine() -> dict[str, str | int]:
     "device": device.device_kind,
     "devices": jax.device_count(),
   }
+
+
+# ---- input
+
+
+_ROWS = 8  # of a batch
+
+
+def read(config, repetitions: int, batches_each: int = 3) -> dict:
+  """Times the input of `config` in turns with a pipeline in float32; prints and returns the report.
+
+  Colour jitter is left out of both, and then reported with both, where the config has it.
+  """
+  tf.config.set_visible_devices([], "GPU")
+  with tempfile.TemporaryDirectory() as made:
+    if not config.data.directory:
+      config.data.directory = _make_clips(made)
+    inputs = jobs.open_inputs(config, made)
+    plain = inputs.options
+    if plain.video:
+      plain = dataclasses.replace(plain, video=dataclasses.replace(plain.video, colour_jitter=0.0))
+    kinds = {"": plain} | ({"_with_colour_jitter": inputs.options} if plain != inputs.options else {})
+    records = records_lib.Records(inputs.directory, "train")
+    streams = {}
+    for kind, options in kinds.items():
+      batches = pipeline.training_batches(
+        records, order_lib.plain(len(records), _ROWS, config.seed), options, inputs.tokenizer, end_step=10**9, threads=1
+      )
+      streams[f"clips_per_second_per_core{kind}"] = batches
+      streams[f"baseline_clips_per_second_per_core{kind}"] = _float_batches(records, options, inputs.tokenizer)
+    size = lambda batch: sum(array.nbytes for array in batch.values()) // _ROWS
+    sizes = {name: size(next(batches)) for name, batches in streams.items()}
+    seconds = {name: [] for name in streams}
+    for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
+      for name, batches in streams.items():
+        seconds[name].append(_processor_seconds(batches, batches_each) / (batches_each * _ROWS))
+  report = {name: 1.0 / statistics.median(values) for name, values in seconds.items()}
+  report |= {
+    "bytes_per_clip": sizes["clips_per_second_per_core"],
+    "baseline_bytes_per_clip": sizes["baseline_clips_per_second_per_core"],
+    "processor_seconds_spread": {name: _spread(values) for name, values in seconds.items()},
+    "repetitions": repetitions,
+    "machine": machine(),
+    "versions": jobs.versions(),
+  }
+  for kind in kinds:
+    fast, slow = report[f"clips_per_second_per_core{kind}"], report[f"baseline_clips_per_second_per_core{kind}"]
+    label = kind.replace("_", " ") or " without colour jitter"
+    print(f"{fast:.1f} clips/s per core{label}; in float32 {slow:.1f}: {fast / slow:.2f} times as fast")
+  ratio = report["baseline_bytes_per_clip"] / report["bytes_per_clip"]
+  print(f"{report['bytes_per_clip'] / 1e6:.2f} MB a clip to the device, in float32 {ratio:.2f} times as much")
+  return report
+
+
+def _processor_seconds(batches: Iterator, count: int) -> float:
+  """Of all threads, for so many batches; what was read ahead is made up for before the clock is stopped."""
+
+  def settled():
+    """Processor seconds once the threads that read ahead have nothing left to do."""
+    before = -1.0
+    while time.process_time() - before > 0.002:
+      before = time.process_time()
+      time.sleep(0.05)
+    return time.process_time()
+
+  began = settled()
+  for _ in range(count):
+    next(batches)
+  return settled() - began
+
+
+def _float_batches(records, options: pipeline.InputOptions, tokenizer) -> Iterator[dict]:
+  """The straightforward pipeline, as DMVR's in the order of VATT's official code: decode, mirror, normalise, crop, resize.
+
+  It draws the same windows, crops, sounds and captions; all is float32 and nothing is dropped.
+  """
+
+  def video_example(parsed, place, duration, key, options, train, crop_place):
+    start = pipeline.window_start(place, duration, options.seconds)
+    chosen = video.pick_frames(parsed["video/timestamps"], start, duration, key, options, train)
+    jpegs = tf.gather(parsed["video/frames"], chosen)
+    decode = lambda jpeg: tf.io.decode_jpeg(jpeg, channels=3)
+    frames = tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+    mirror = random.uniform(key, "flip") < 0.5
+    frames = tf.cond(mirror, lambda: tf.image.flip_left_right(frames), lambda: frames)
+    frames = tf.image.convert_image_dtype(frames, tf.float32) * 2.0 - 1.0
+    y, x, height, width = tf.unstack(video.crop_box(tf.shape(frames)[1:], key, crop_place, options, train))
+    frames = tf.image.resize(frames[:, y : y + height, x : x + width], options.pixels)
+
+    def jitter():
+      draws = random.uniform(key, "colour", [4], -1.0, 1.0)
+      changed = tf.image.adjust_brightness((frames + 1.0) / 2.0, draws[0] * 32.0 / 255.0)
+      changed = tf.image.adjust_saturation(changed, 1.0 + 0.4 * draws[1])
+      changed = tf.image.adjust_contrast(changed, 1.0 + 0.4 * draws[2])
+      return tf.clip_by_value(tf.image.adjust_hue(changed, 0.2 * draws[3]), 0.0, 1.0) * 2.0 - 1.0
+
+    if options.colour_jitter:
+      frames = tf.cond(random.uniform(key, "colour_gate") < options.colour_jitter, jitter, lambda: frames)
+    return {"video": frames}
+
+  if options.audio:
+    options = dataclasses.replace(options, audio=dataclasses.replace(options.audio, drop_rate=0.0))
+  make = pipeline.example_function(options, tokenizer, seed=0, train=True, video_example=video_example)
+
+  def example(number):
+    record = tf.numpy_function(lambda number: records[int(number)], [number % len(records)], tf.string)
+    out = make(tf.ensure_shape(record, []), number // len(records), number % len(records))
+    if "audio/patches" in out:
+      del out["audio/positions"]
+      out["audio"] = tf.cast(out.pop("audio/patches"), tf.float32) / 32768.0
+    return out
+
+  stream = tf.data.Dataset.range(10**9).map(example, num_parallel_calls=1).batch(_ROWS).prefetch(2)
+  settings = tf.data.Options()
+  settings.threading.private_threadpool_size = 1
+  return stream.with_options(settings).as_numpy_iterator()
+
+
+@dataclasses.dataclass(frozen=True)
+class _NoisyClip:
+  """4 s of moving waves and noise, some 22 KiB a frame: about what real frames of this size take."""
+
+  number: int
+
+  @property
+  def name(self) -> str:
+    return f"{self.number:03d}"
+
+  def identity(self) -> str:
+    return self.name
+
+  def decode(self) -> Decoded:
+    random = np.random.default_rng(self.number)
+    words = lambda: " ".join(random.choice(("red", "dog", "runs", "to", "the", "sea", "and", "sings"), 12))
+    return Decoded(
+      [
+        Clip(
+          key=self.name,
+          split="train",
+          frames=tuple(self._frame(i, random) for i in range(40)),
+          timestamps=tuple(i / 10 for i in range(40)),
+          samples=random.normal(0, 3000, 4 * 48_000).astype(np.int16),
+          captions=tuple(Caption(words(), i, i + 1) for i in range(5)),
+        )
+      ]
+    )
+
+  def _frame(self, i, random):
+    y, x = np.mgrid[:256, :340]
+    waves = [np.sin((x + a * i) / (7 + 5 * a) + y / (13 + a + self.number)) for a in (1, 2, 3)]
+    pixels = 128 + 70 * np.stack(waves, -1) + np.kron(random.normal(0, 9, (128, 170, 3)), np.ones((2, 2, 1)))
+    file = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _make_clips(directory: str) -> str:
+  units = [_NoisyClip(i) for i in range(8)]
+  dataset.prepare(units, directory, source="benchmark", options={"vocabulary_size": 0}, progress=False)
+  return directory
 
 
 # ---- flops

@@ -58,7 +58,7 @@ def input_options(data: ml_collections.ConfigDict, labels: tuple[str, ...] = ())
     read = {name: kind(**fields(data[name])) for name, kind in kinds.items() if data.get(name) is not None}
     if data.get("label") is not None:
       read["label"] = label.LabelOptions(**fields(data.label), names=labels)
-    return pipeline.InputOptions(**read)
+    return pipeline.InputOptions(**read, spans=data.get("clip_spans", False))
   except (TypeError, ValueError) as error:
     raise UserError(f"config.data cannot be used: {error}.") from error
 
@@ -85,6 +85,8 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   The tokenizer and the classes of the workdir come first, then those of `init_from`: their weights know no other.
   """
   directory = config.data.directory
+  if not directory and config.data.get("mixture"):
+    directory = mixture(config.data)[0][0]
   if not directory:
     from vatt_jax.preparation import miniature  # Media libraries are not needed otherwise.
 
@@ -98,6 +100,20 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   special = options.text is not None and options.text.special_tokens
   tokenizer = text.load_tokenizer(workdir, *homes, directory, special_tokens=special) if options.text else None
   return Inputs(directory, options, tokenizer)
+
+
+def mixture(data: ml_collections.ConfigDict) -> list[tuple[str, int]]:
+  """`config.data.mixture` as (directory, weight) pairs; UserError where it is none."""
+  try:
+    pairs = [(str(directory), int(weight)) for directory, weight in data.mixture]
+    if all(directory and weight > 0 for directory, weight in pairs) and data.mixture_by in ("example", "batch"):
+      return pairs
+  except (TypeError, ValueError):
+    pass
+  raise UserError(
+    f"config.data.mixture = {data.mixture} by {data.mixture_by!r} cannot be used: it is a list of (directory, weight), "
+    'weights are whole and positive, and mixture_by is "example" or "batch".'
+  )
 
 
 def _class_names(data: ml_collections.ConfigDict, directory: str) -> tuple[str, ...]:

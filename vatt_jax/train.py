@@ -68,7 +68,7 @@ def _train(config, workdir: str) -> None:
   # ---- Data: batch k is a function of k.
   inputs = jobs.open_inputs(config, workdir)
   records, order = _training_data(config, inputs)
-  _say(f"data: {len(records):,} training clips in {inputs.directory}, {len(order.groups)} group(s)")
+  _say(f"data: {len(records):,} training clips in {records.directory}, {len(order.groups)} group(s)")
 
   # ---- Objective, optimizer, and the shapes of everything, before any array exists.
   objective = jobs.build_objective(config, inputs).on_mesh(mesh)
@@ -77,7 +77,7 @@ def _train(config, workdir: str) -> None:
       records, order, inputs.options, inputs.tokenizer, start_step=first, end_step=config.total_steps,
       host=jax.process_index(), hosts=jax.process_count(), threads=config.data.threads or None, on_broken=broken.add,
   )  # fmt: skip
-  broken = _Broken()
+  broken = _Broken(records)
   spec = pipeline.batch_spec(inputs.options, config.batch_size)
   init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec, average=config.ema_decay > 0)
   shapes = jax.eval_shape(init)
@@ -128,10 +128,10 @@ def _train(config, workdir: str) -> None:
   is_due = lambda k: k % every == 0 and 0 < k < config.total_steps
   if is_due(first) and not log.evaluated(first):  # Killed between saving and evaluating.
     evaluate(first)
-  batches = iter(stream(first))
+  batches = pipeline.fetched_ahead(mesh_lib.to_devices(batch, mesh) for batch in stream(first))
   for k in range(first + 1, config.total_steps + 1):
     began = time.monotonic()
-    batch = mesh_lib.to_devices(next(batches), mesh)
+    batch = next(batches)
     progress.waited(time.monotonic() - began)
     state, metrics = step_function(state, batch)
     progress.step()
@@ -165,6 +165,8 @@ def _train(config, workdir: str) -> None:
 
 
 def _training_data(config, inputs: jobs.Inputs) -> tuple[records_lib.Records, order_lib.Order]:
+  if config.data.get("mixture"):
+    return _mixed_data(config)
   examples = inputs.options.text.examples if inputs.options.text else "clips"
   records = records_lib.open_split(inputs.directory, "train", examples)
   size = min(len(records), config.overfit_clips or len(records))
@@ -175,15 +177,26 @@ def _training_data(config, inputs: jobs.Inputs) -> tuple[records_lib.Records, or
   return records, order_lib.plain(size, config.batch_size, config.seed)
 
 
+def _mixed_data(config) -> tuple[records_lib.Joined, order_lib.Order]:
+  if config.data.group_by:
+    raise errors.UserError("config.data.group_by groups one data set; with config.data.mixture it must be empty.")
+  pairs = jobs.mixture(config.data)
+  records = records_lib.Joined([records_lib.Records(directory, "train") for directory, _ in pairs])
+  sets = [numbers[: config.overfit_clips or None] for numbers in records.ranges]
+  weights = [weight for _, weight in pairs]
+  by_example = config.data.mixture_by == "example"
+  return records, order_lib.mixture(sets, weights, config.batch_size, config.seed, by_example)
+
+
 class _Broken:
   """Counts broken records and names each once."""
 
-  def __init__(self):
-    self.found, self.say = {}, _say
+  def __init__(self, records):
+    self.found, self.say, self._records = {}, _say, records
 
   def add(self, number: int, reason: str) -> None:
     self.found[number] = reason
-    self.say(f"warning: training record {number} is broken and replaced by the next one: {reason}")
+    self.say(f"warning: {self._records.name(number)} is broken and replaced by the next one: {reason}")
 
 
 def _write(k, metrics, log, progress, schedule, broken) -> None:

@@ -23,5 +23,5 @@ def get_config(arg=""):
   }
   if "official" in args:
     config.optimizer.weight_decay = 0.0
-    config.data.video.sampling = "random"
+    config.data.video.sampling = "rand"
   return common.shrink_alpro(config) if "smoke" in args else config

@@ -17,6 +17,6 @@ def get_config(arg=""):
   config.optimizer.update({"warmup_steps": 242, "clip_global_norm": 20.0})
   if "official" in args:
     config.optimizer.weight_decay = 0.0
-    config.data.video.sampling = "random"
+    config.data.video.sampling = "rand"
     config.objective.trained = "official"
   return common.shrink_alpro(config) if "smoke" in args else config

@@ -20,13 +20,13 @@ def get_config(arg=""):
   if len(rows) > 1:
     raise ValueError(f"choose one of {', '.join(rows)}")
   terms = ROWS[rows[0]] if rows else "vtc vtm mlm pem"
-  config = common.alpro(terms, frames=4, text_length=30, sampling="halves")
+  config = common.alpro(terms, frames=4, text_length=30, sampling="headtail")
   config.batch_size = 256
   config.total_steps = 100_000
   starts = [] if "scratch" in args else ["weights/vit", "weights/bert"]
   config.init_from = ",".join([*starts, *(["weights/prompter"] if config.objective.terms.pem else [])])
   config.model.entities = 1000 if config.objective.terms.pem else 0
-  config.data.video.crop = "squash_random"
+  config.data.video.crop = "squash"
   config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 5_000, "clip_global_norm": 20.0})
   config.evaluators = {"validation": common.retrieval("validation", "every")}
   if "official" in args:

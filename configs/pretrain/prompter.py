@@ -13,11 +13,11 @@ from configs import common
 
 def get_config(arg=""):
   args = common.arguments(arg, ("official", "scratch", "smoke"))
-  config = common.alpro("vtc", frames=4, text_length=30, sampling="halves")
+  config = common.alpro("vtc", frames=4, text_length=30, sampling="headtail")
   config.batch_size = 256
   config.total_steps = 100_000
   config.init_from = "" if "scratch" in args else "weights/vit,weights/bert"
-  config.data.video.crop = "squash_random"
+  config.data.video.crop = "squash"
   config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 5_000, "clip_global_norm": 20.0})
   config.evaluators = {"validation": common.retrieval("validation", "every")}
   if "official" in args:

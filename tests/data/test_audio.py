@@ -22,7 +22,9 @@ def window(samples, start, *, rate=8_000, audio_start=0.0, duration=None, train=
     tf.constant(audio_start),
     tf.constant(float(start)),
   )
-  return audio.read_window(*arguments, tf.constant(float(duration)), KEY, opts, train).numpy()
+  wave = audio.read_window(*arguments, tf.constant(float(duration)), KEY, opts, train)
+  wave = audio.disturb(wave, tf.reduce_max(tf.abs(wave)), KEY, opts) if train else wave
+  return (audio.log_mel(wave / 32768.0, opts) if opts.spectrogram else audio.as_int16(wave)).numpy()
 
 
 def test_window_is_cut_to_the_sample():
@@ -52,6 +54,18 @@ def test_resampling_keeps_a_tone_and_removes_what_would_alias():
   expected = 10_000 * np.sin(2 * np.pi * 440 * (0.2 + np.arange(800) / 8_000))
   assert np.abs(got - expected).max() < 200
   assert np.abs(window(tone(7_000), 0.2, rate=48_000)).max() < 300
+
+
+def test_decimation_takes_every_second_sample_and_lets_alias():
+  """VATT's fine-tuning: 24 kHz are every second sample at 48 kHz, and nothing is filtered."""
+  opts = options(sample_rate_hz=4_000, stride=2)
+  np.testing.assert_array_equal(window(np.arange(4_000), 0.1, opts=opts), np.arange(800, 2_400, 2))
+  looped = window(np.arange(300), 0.0, opts=options(sample_rate_hz=4_000, stride=2, pad="loop"))
+  np.testing.assert_array_equal(looped, np.arange(0, 1_600, 2) % 300)
+  high = np.round(10_000 * np.sin(2 * np.pi * 3_500 * np.arange(8_000) / 8_000))
+  assert (
+    window(high, 0.1, opts=opts).max() > 9_000 > 1_000 > window(high, 0.1, opts=options(sample_rate_hz=4_000)).max()
+  )
 
 
 def test_noise_is_relative_to_the_loudest_sample():

@@ -4,7 +4,7 @@ from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from vatt_jax.data.order import Interleaving, grouped, plain
+from vatt_jax.data.order import Interleaving, grouped, mixture, plain
 
 
 def visited(order, steps):
@@ -60,3 +60,36 @@ def test_interleaving_is_never_off_by_more_than_one(weights):
 def test_weights_must_be_positive():
   with pytest.raises(ValueError, match="positive"):
     Interleaving((1, 0))
+
+
+SETS = (range(0, 50), range(50, 70), range(70, 170))
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_mixture_follows_its_weights(mixed):
+  """Never off by more than one example, or one batch, of each set; each set has epochs of its own."""
+  order = mixture(SETS, (2, 1, 1), batch_size=8, seed=3, mixed=mixed)
+  counts, visits = np.zeros(3), [[], [], []]
+  for step in range(100):
+    epochs, numbers = order.batch(step)
+    sets = np.digitize(numbers, [50, 70])
+    for epoch, number, which in zip(epochs, numbers, sets):
+      visits[which].append((int(epoch), int(number)))
+    counts += np.bincount(sets, minlength=3)
+    assert np.abs(counts - (step + 1) * 8 * np.array([0.5, 0.25, 0.25])).max() <= (1 if mixed else 8)
+    assert mixed or len(set(sets)) == 1
+  for own, found in zip(SETS, visits):
+    for epoch in range(len(found) // len(own)):
+      assert sorted(n for e, n in found if e == epoch) == list(own)
+    assert [epoch for epoch, _ in found] == [i // len(own) for i in range(len(found))]
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_hosts_share_the_batches_of_a_mixture(mixed):
+  order = mixture(SETS, (3, 1, 2), batch_size=12, seed=1, mixed=mixed)
+  for step in (0, 7, 10**6):
+    for hosts in (1, 2, 4):
+      rows = 12 // hosts
+      parts = [order.batch(step, host * rows, rows) for host in range(hosts)]
+      for whole, found in zip(order.batch(step), zip(*parts)):
+        np.testing.assert_array_equal(np.concatenate(found), whole)

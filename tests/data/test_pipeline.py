@@ -111,6 +111,12 @@ class Damaged:
   def __getitem__(self, number):
     return self.read([number])[0]
 
+  def after(self, number):
+    return self._records.after(number)
+
+  def name(self, number):
+    return self._records.name(number)
+
   def read(self, numbers):
     return [b"\xff\xff broken" if int(n) in self._bad else self._records[int(n)] for n in numbers]
 

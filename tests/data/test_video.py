@@ -1,5 +1,6 @@
 """Which frames are picked, and how they are cut."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -7,8 +8,10 @@ from PIL import Image
 import pytest
 import tensorflow as tf
 
-from vatt_jax.data import random, video
+from vatt_jax.data import patches, random as random_lib, video
 
+FOUR = tf.range(4)
+ZERO = tf.constant([0, 0], tf.int64)
 OPTIONS = video.VideoOptions(frames=4, frames_per_second=5.0, size=16, patch=(2, 8, 8), crop="centre", flip=False)
 
 
@@ -23,23 +26,21 @@ def jpeg(height, width, left, right):
 @pytest.mark.parametrize("start, expected", [(0.0, [0, 2, 4, 6]), (0.3, [3, 5, 7, 9]), (0.05, [0, 2, 4, 6])])
 def test_frames_are_those_shown_at_the_wanted_times(start, expected):
   timestamps = tf.range(12, dtype=tf.float32) / 10
-  assert video.pick_frames(timestamps, start, 1.2, OPTIONS).numpy().tolist() == expected
+  assert video.pick_frames(timestamps, start, 1.2, ZERO, OPTIONS, True).numpy().tolist() == expected
 
 
 def test_short_clips_are_looped():
   timestamps = tf.constant([0.0, 0.1, 0.2, 0.3])
-  assert video.pick_frames(timestamps, 0.0, 0.4, OPTIONS).numpy().tolist() == [0, 2, 0, 2]
+  assert video.pick_frames(timestamps, 0.0, 0.4, ZERO, OPTIONS, True).numpy().tolist() == [0, 2, 0, 2]
 
 
 def test_variable_frame_rate_goes_by_time():
   timestamps = tf.constant([0.0, 0.05, 0.5])
-  assert video.pick_frames(timestamps, 0.0, 1.0, OPTIONS).numpy().tolist() == [0, 1, 1, 2]
+  assert video.pick_frames(timestamps, 0.0, 1.0, ZERO, OPTIONS, True).numpy().tolist() == [0, 1, 1, 2]
 
 
 def test_centre_crop_is_the_middle_square():
-  frames = video.read_frames(
-    tf.constant([jpeg(32, 64, 0, 255)] * 4), tf.constant([0, 0], tf.int64), OPTIONS, train=False
-  ).numpy()
+  frames = video.read_frames(tf.constant([jpeg(32, 64, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False).numpy()
   assert frames.shape == (4, 16, 16, 3) and frames.dtype == np.uint8
   assert frames[:, :, :6].max() < 20 and frames[:, :, 10:].min() > 235
 
@@ -48,10 +49,12 @@ def test_one_crop_flip_and_colour_for_the_whole_clip():
   options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="inception", flip=True, colour_jitter=1.0)
   picture = jpeg(32, 64, (200, 30, 30), (30, 30, 200))
   for i in range(8):
-    frames = video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy()
+    frames = video.read_frames(
+      tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True
+    ).numpy()
     assert np.all(frames == frames[0])
   again = [
-    video.read_frames(tf.constant([picture] * 4), tf.constant([0, i], tf.int64), options, train=True).numpy()
+    video.read_frames(tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True).numpy()
     for i in (3, 3, 4)
   ]
   assert np.all(again[0] == again[1]) and np.any(again[0] != again[2])
@@ -59,19 +62,22 @@ def test_one_crop_flip_and_colour_for_the_whole_clip():
 
 def test_three_crops_lie_along_the_longer_side():
   """Left, centre and right of a wide picture; top to bottom of a tall one."""
-  zero = tf.constant([0, 0], tf.int64)
   read = lambda place: video.read_frames(
-    tf.constant([jpeg(32, 96, 0, 255)] * 4), zero, OPTIONS, train=False, crop_place=place
+    tf.constant([jpeg(32, 96, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False, crop_place=place
   ).numpy()
   assert read(0.0).max() < 20 and read(1.0).min() > 235
-  assert np.all(read(0.5) == video.read_frames(tf.constant([jpeg(32, 96, 0, 255)] * 4), zero, OPTIONS, train=False))
+  assert np.all(
+    read(0.5) == video.read_frames(tf.constant([jpeg(32, 96, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False)
+  )
 
 
 def test_crops_need_not_be_square():
   options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="random", flip=False, width=32)
   assert options.grid == (2, 2, 4)
   for train in (False, True):
-    frames = video.read_frames(tf.constant([jpeg(64, 64, 0, 255)] * 4), tf.constant([0, 1], tf.int64), options, train)
+    frames = video.read_frames(
+      tf.constant([jpeg(64, 64, 0, 255)] * 4), FOUR, tf.constant([0, 1], tf.int64), options, train
+    )
     assert (
       frames.shape == (4, 16, 32, 3) and frames[0, :, 0].numpy().max() < 20 and frames[0, :, -1].numpy().min() > 235
     )
@@ -93,20 +99,98 @@ def test_sizes_that_do_not_divide_are_refused():
     video.VideoOptions(frames=5, frames_per_second=5.0, size=16, patch=(2, 8, 8))
 
 
-def spread(count, sampling, train, frames=8, draw=0):
-  options = video.VideoOptions(frames, 10.0, 32, (1, 16, 16), 0.0, sampling=sampling)
-  key = random.example_key(tf.constant(0), tf.constant(0), tf.constant(draw))
-  return video.spread_frames(tf.constant(count), key, options, train).numpy()
+def sampled(sampling, count, train=True, frames=4, key=0):
+  options = video.VideoOptions(frames, 5.0, 16, (2, 8, 8), sampling=sampling)
+  timestamps, key = tf.range(count, dtype=tf.float32) / 10, tf.constant([0, key], tf.int64)
+  return video.pick_frames(timestamps, 0.0, count / 10, key, options, train).numpy().tolist()
 
 
-def test_frames_spread_over_the_whole_clip():
-  """ALPRO's rules: uniform ones never reach the end; random ones are all different and ascend."""
-  assert spread(100, "uniform", True).tolist() == [0, 12, 24, 36, 48, 60, 72, 84]
-  assert spread(100, "random", False).tolist() == [0, 12, 24, 36, 48, 60, 72, 84]
-  assert spread(5, "uniform", False).tolist() == [0] * 8
-  for draw in range(20):
-    chosen, halves = spread(9, "random", True, draw=draw), spread(9, "halves", True, 4, draw)
-    assert (np.diff(chosen) > 0).all() and chosen.min() >= 0 and chosen.max() <= 8
-    assert (np.diff(halves) > 0).all() and halves[1] < 4 <= halves[2] and halves[3] <= 8
-  assert spread(1, "halves", True, 4).tolist() == [0] * 4
-  assert len({tuple(spread(9, "halves", True, 4, draw)) for draw in range(20)}) > 10
+def test_uniform_takes_every_so_manyth_frame():
+  assert sampled("uniform", 23) == [0, 5, 10, 15]
+  assert sampled("uniform", 3) == [0, 0, 0, 0]  # as the official code
+  assert sampled("rand", 23, train=False) == [0, 5, 10, 15]
+
+
+@pytest.mark.parametrize("count", [4, 5, 23, 100])
+def test_rand_and_headtail_take_different_frames_in_order(count):
+  drawn = {sampling: [sampled(sampling, count, key=key) for key in range(40)] for sampling in ("rand", "headtail")}
+  for frames in drawn["rand"] + drawn["headtail"]:
+    assert frames == sorted(set(frames)) and 0 <= frames[0] and frames[-1] < count
+  for frames in drawn["headtail"]:
+    assert frames[1] < count // 2 <= frames[2]
+  for draws in drawn.values():
+    seen = {number for frames in draws for number in frames}
+    assert len(seen) > min(count, 60) * 0.8  # every frame may come
+  assert sampled("headtail", 1) == sampled("rand", 1) == [0] * 4  # a picture is a static video
+  assert sorted(set(sampled("headtail", 3))) == sampled("headtail", 3)[1:] or len(sampled("headtail", 3)) == 4
+
+
+def boxes(crop, train, shape=(100, 160, 3), **changes):
+  options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop=crop, **changes)
+  box = lambda i: video.crop_box(tf.constant(shape), tf.constant([0, i], tf.int64), tf.constant(0.5), options, train)
+  return np.array([box(i).numpy() for i in range(60)])
+
+
+def test_alpros_crops_squash_the_picture():
+  assert np.all(boxes("whole", True) == [0, 0, 100, 160])
+  found = boxes("squash", True)
+  assert (
+    np.all(found[:, 2:] == [87, 140]) and np.all(found[:, :2].min(0) <= 1) and np.all(found[:, :2].max(0) >= [11, 18])
+  )
+  assert found[:, 0].max() <= 13 and found[:, 1].max() <= 20
+  assert np.all(boxes("squash", False) == [7, 10, 87, 140])
+
+
+def test_the_aspect_of_inception_crops_has_a_limit():
+  found = boxes("inception", True, max_aspect=1.2, min_area=0.2).astype(float)
+  aspect = found[:, 3] / found[:, 2]
+  assert aspect.max() < 1.25 and aspect.min() > 0.8
+
+
+def test_scaling_in_the_decoder_shows_the_same():
+  smooth = io.BytesIO()
+  y, x = np.mgrid[:96, :128]
+  Image.fromarray(np.stack([y * 2, x, y + x], -1).astype(np.uint8)).save(smooth, "JPEG", quality=95)
+  read = lambda fast: video.read_frames(
+    tf.constant([smooth.getvalue()] * 4), FOUR, ZERO, dataclasses.replace(OPTIONS, dct_scaling=fast), train=False
+  ).numpy()
+  assert np.abs(read(True).astype(int) - read(False)).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_rand_augment_is_the_same_for_all_frames_and_follows_the_key(kind):
+  options = dataclasses.replace(OPTIONS, rand_augment=kind, frames=4)
+  picture = jpeg(32, 64, (200, 30, 30), (30, 30, 200))
+  read = lambda i: video.read_frames(
+    tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True
+  ).numpy()
+  clips = [read(i) for i in range(12)]
+  assert all(np.all(clip == clip[0]) for clip in clips) and np.all(read(5) == clips[5])
+  assert len({clip.tobytes() for clip in clips}) > 3
+  assert np.all(
+    video.read_frames(tf.constant([picture] * 4), FOUR, ZERO, options, train=False)
+    == video.read_frames(tf.constant([picture] * 4), FOUR, ZERO, OPTIONS, train=False)
+  )
+
+
+def test_colours_of_patches_are_those_of_whole_frames():
+  """Jitter after DropToken equals VATT's on whole frames, within rounding."""
+  options = video.VideoOptions(4, 5.0, 32, (2, 8, 8), colour_jitter=1.0)
+  random = np.random.default_rng(0)
+  frames = tf.constant(random.integers(0, 256, (4, 32, 32, 3), np.uint8))
+  for i in range(4):
+    key = tf.constant([0, i], tf.int64)
+    draws = tf.random.stateless_uniform([4], random_lib.stream(key, "colour"), -1.0, 1.0)
+    whole = tf.image.adjust_brightness(tf.cast(frames, tf.float32) / 255.0, draws[0] * 32.0 / 255.0)
+    whole = tf.image.adjust_contrast(tf.image.adjust_saturation(whole, 1 + 0.4 * draws[1]), 1 + 0.4 * draws[2])
+    whole = tf.clip_by_value(tf.image.adjust_hue(whole, 0.2 * draws[3]), 0.0, 1.0) * 255.0
+    kept, positions = patches.drop_tokens(patches.video_patches(frames, options.patch), 0.5, key)
+    got = video.jitter_colours(kept, positions, frames, key, options)
+    expected = tf.gather(patches.video_patches(whole, options.patch), positions)
+    assert np.abs(got.numpy() - expected.numpy()).max() <= 1.0
+
+
+def test_unknown_ways_are_named():
+  for field in ("crop", "sampling", "rand_augment"):
+    with pytest.raises(ValueError, match=f"{field} 'nonsense' is not one of"):
+      dataclasses.replace(OPTIONS, **{field: "nonsense"})

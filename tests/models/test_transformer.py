@@ -130,3 +130,36 @@ def test_gelu_is_exact_and_keeps_the_dtype(dtype):
   found, expected = transformer.gelu(x), nn.gelu(x.astype(jnp.float32), approximate=False)
   assert found.dtype == dtype and drop(x, jax.random.key(0), 0.1).dtype == dtype
   np.testing.assert_allclose(found.astype(jnp.float32), expected, atol=1e-6 if dtype == jnp.float32 else 2e-2)
+
+
+@pytest.mark.parametrize("fields", [{"scan": True}, {"remat": "full"}, {"scan": True, "remat": "dots"}])
+def test_forms_of_the_encoder_share_parameters_and_results(fields, inputs):
+  x = inputs[1]
+  plain = transformer.Encoder(layers=3, feed_forward=24, heads=2, head_width=8)
+  other = plain.clone(**fields)
+  variables = plain.init(jax.random.key(0), x, train=False)
+  names = lambda variables: [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
+  assert names(other.init(jax.random.key(0), x, train=False)) == names(variables)
+
+  def value(encoder):
+    def loss(variables):
+      out = encoder.apply(variables, x, train=False)
+      return (out**2 * jnp.arange(1.0, WIDTH + 1)[None, None]).mean(), out
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables)
+
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), value(other), value(plain))
+  trained = other.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
+  assert np.isfinite(trained).all() and np.abs(trained - other.apply(variables, x, train=False)).max() > 1e-3
+
+
+def test_bfloat16_computes_near_float32_and_returns_float32(inputs):
+  x = inputs[1]
+  plain = transformer.Encoder(layers=2, feed_forward=24, heads=2, head_width=8)
+  variables = plain.init(jax.random.key(0), x, train=False)
+  half = plain.clone(dtype="bfloat16").apply(variables, x, train=False)
+  full = plain.apply(variables, x, train=False)
+  assert (
+    half.dtype == jnp.float32 and variables["params"]["layer_0"]["attention"]["query"]["kernel"].dtype == jnp.float32
+  )
+  assert 1e-5 < np.abs(half - full).mean() < 0.05

@@ -9,7 +9,7 @@ def run(objective: dict, model: dict, data: dict) -> dict:
   return {
       "seed": 0, "batch_size": 64, "total_steps": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
       "evaluate_every_steps": 1, "keep_checkpoints": 3, "init_from": "", "init_ignore": "", "ema_decay": 0.0,
-      "mesh": [1, -1, 1], "fsdp": False, "overfit_clips": 0, "objective": objective, "model": model, "data": data, "evaluators": {},
+      "mesh": [1, -1, 1], "fsdp": False, "accumulate": 1, "overfit_clips": 0, "objective": objective, "model": model, "data": data, "evaluators": {},
   }  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def vatt_model(**found) -> dict:
       "word_width": 300, "trainable_words": False, "word_projection": True, "text_form": "vatt",
       "text_aggregation": "token", "text_scaled": False, "post_width": 1024, "head": "fac", "va_width": 512,
       "vt_width": 256, "head_norms": "video", "va_to_vt": "mlp", "normalised_positions": True,
-      "aggregation_position": False, "dropout": 0.1, "audio_scale": 1.0, "video_projection_init": "conv_glorot",
+      "aggregation_position": False, "dropout": 0.1, "dtype": "float32", "remat": "none", "scan": False, "audio_scale": 1.0, "video_projection_init": "conv_glorot",
       "audio_projection_init": "conv_glorot", **found,
   }  # fmt: skip
 
@@ -46,7 +46,7 @@ def classifier_model(modality: str, size: str, post_width: int) -> dict:
   """The fields of `models.classifier.Classifier`."""
   return {
       "size": size, "default_size": "base", "post_width": post_width, "dropout": 0.1, "classifier_dropout": 0.5 if modality == "video" else 0.0,
-      "input_scale": 1.0, "projection_init": "conv_glorot",
+      "input_scale": 1.0, "projection_init": "conv_glorot", "dtype": "float32", "remat": "none", "scan": False,
   }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def alpro_model(**found) -> dict:
 def alpro_video(frames: int, size: int, patch: tuple[int, int]) -> dict:
   """Whole square clips in patches of single frames, spread over the video."""
   return {
-      "frames": frames, "sampling": "uniform", "size": size, "patch": [1, *patch], "drop_rate": 0.0, "crop": "random",
+      "frames": frames, "sampling": "uniform", "size": size, "patch": [1, *patch], "drop_rate": 0.0, "crop": "whole",
       "flip": False, "colour_jitter": 0.0,
   }  # fmt: skip
 
@@ -79,15 +79,18 @@ def data(**found) -> dict:
   published = {
       "video": {
           "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": [4, 16, 16], "drop_rate": 0.5,
-          "crop": "inception", "min_area": 0.08, "flip": True, "colour_jitter": 0.8,
+          "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
+          "sampling": "window", "rand_augment": "", "dct_scaling": False,
       },
       "audio": {
-          "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "pad": "loop", "noise": 0.01,
-          "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": [16, 5], "window_seconds": 0.04267,
+          "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "stride": 1, "pad": "loop",
+          "noise": 0.01, "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": [16, 5], "window_seconds": 0.04267,
           "hop_seconds": 0.02134, "mels": 80, "mel_low_hz": 80.0, "mel_high_hz": 7600.0,
       },
       "text": {"length": 16, "candidates": 5, "lower_case": True},
       "label": {"classes": 0, "multiple": False},
   }  # fmt: skip
   told = {name: {**published[name], **fields} for name, fields in found.items()}
-  return {"directory": "", "group_by": "", "threads": 0, **told}
+  return {
+      "directory": "", "group_by": "", "threads": 0, "mixture": [], "mixture_by": "example", "clip_spans": False, **told,
+  }  # fmt: skip

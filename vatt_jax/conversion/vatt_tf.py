@@ -154,7 +154,7 @@ def _classifier(variables, options, modality):
   names |= _encoder(f"params/{modality}/encoder", f"{FINETUNED}/tx", size)
   names |= linear("params/classifier", CLASSIFIER, post_width or size.width, classes)
   # Fine-tuning dropped no patches and added no noise, looked at 12.5 frames per second and listened at 24 kHz.
-  found |= {"video": {rate: 12.5}, "audio": {rate: 24_000, "noise": 0.0}}[modality] | {"drop_rate": 0.0}
+  found |= {"video": {rate: 12.5}, "audio": {rate: 24_000, "stride": 2, "noise": 0.0}}[modality] | {"drop_rate": 0.0}
   found[rate] = getattr(options, rate) or found[rate]
   model = settings.classifier_model(modality, name_of(size), post_width)
   data = settings.data(**{modality: found, "label": {"classes": classes, "multiple": modality == "audio"}})

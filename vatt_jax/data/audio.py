@@ -16,6 +16,8 @@ class AudioOptions:
   Attributes:
     samples: S, length of the window.
     sample_rate_hz: rate of the window; records at another rate are resampled.
+    stride: above 1: resampled to so many times that rate, of which every stride-th sample is kept without a low-pass
+      filter, as VATT's fine-tuning does (2).
     patch: samples per patch.
     drop_rate: fraction of the patches dropped in training.
     pad: what follows in a window longer than the clip: the clip again ("loop", VATT) or silence ("zero").
@@ -31,6 +33,7 @@ class AudioOptions:
   sample_rate_hz: int
   patch: int
   drop_rate: float = 0.5
+  stride: int = 1
   pad: str = "loop"
   noise: float = 0.01
   speed: float = 0.0
@@ -46,6 +49,8 @@ class AudioOptions:
   def __post_init__(self):
     if self.pad not in ("loop", "zero"):
       raise ValueError(f"pad {self.pad!r} is not one of loop, zero")
+    if self.stride < 1:
+      raise ValueError(f"stride {self.stride} is not at least 1")
     if not self.spectrogram and self.samples % self.patch:
       raise ValueError(f"{self.samples} samples do not divide into patches of {self.patch}")
     if self.spectrogram and (self.grid[0] < 1 or self.mels % self.spectrogram_patch[1]):
@@ -78,7 +83,7 @@ def read_window(
     samples: tf.Tensor, rate: tf.Tensor, audio_start: tf.Tensor, start: tf.Tensor, duration: tf.Tensor,
     key: tf.Tensor, options: AudioOptions, train: bool,
 ) -> tf.Tensor:  # fmt: skip
-  """The window as int16 (S,); float32 (frames, mels) for a spectrogram.
+  """The window as float32 (S,), in units of int16.
 
   Args:
     samples: int16 (n,), all samples of the record.
@@ -88,41 +93,60 @@ def read_window(
     duration: of the clip in seconds.
     key: int64 (2,), of this visit.
   """
-  wave = tf.cast(samples, tf.float32) / 32768.0
-  wave = tf.cond(
-    tf.equal(rate, options.sample_rate_hz), lambda: wave, lambda: resample(wave, rate, options.sample_rate_hz)
-  )
-  in_samples = lambda seconds: tf.cast(tf.round(tf.cast(seconds, tf.float64) * options.sample_rate_hz), tf.int32)
+  hz = options.sample_rate_hz * options.stride
+  in_samples = lambda seconds: tf.cast(tf.round(tf.cast(seconds, tf.float64) * hz), tf.int32)
   track_start, length = in_samples(audio_start), tf.maximum(in_samples(duration), 1)
+  factor = 1.0 + random.uniform(key, "speed", (), -options.speed, options.speed) if train and options.speed else None
 
-  def pick(places):
-    """Samples at int32 places, counted from the window's start; 0 where the track has none."""
-    places += in_samples(start)
-    if options.pad == "loop":
-      places = tf.math.floormod(places, length)
-    return _pick(wave, places - track_start)
+  def cut(wave):
+    """The window of `wave`, the track at `hz`, as float32."""
 
-  if train and options.speed:
-    factor = 1.0 + random.uniform(key, "speed", (), -options.speed, options.speed)
-    window = _between(pick, tf.range(options.samples, dtype=tf.float32) * factor)
-  else:
-    window = pick(tf.range(options.samples))
-  if train and options.gain_db:
-    window *= 10.0 ** (random.uniform(key, "gain", (), -options.gain_db, options.gain_db) / 20.0)
-  if train and options.noise:
-    loudest = tf.reduce_max(tf.abs(window))
-    window += tf.random.stateless_normal([options.samples], random.stream(key, "noise")) * options.noise * loudest
-  if options.spectrogram:
-    return log_mel(window, options)
-  window = tf.cast(tf.round(tf.clip_by_value(window * 32768.0, -32768.0, 32767.0)), tf.int16)
+    def pick(places):
+      """Samples at int32 places, counted from the window's start; 0 where the track has none."""
+      places += in_samples(start)
+      if options.pad == "loop":
+        places = tf.math.floormod(places, length)
+      return _pick(wave, places - track_start)
+
+    places = tf.range(options.samples) * options.stride
+    if factor is not None:
+      return _between(pick, tf.cast(places, tf.float32) * factor)
+    first = in_samples(start) - track_start
+    end = first + options.samples * options.stride
+    whole = (first >= 0) & (end <= tf.size(wave)) & (end + track_start <= length)
+    return tf.cond(whole, lambda: tf.cast(wave[first : end : options.stride], tf.float32), lambda: pick(places))
+
+  window = tf.cond(
+    tf.equal(rate, hz), lambda: cut(samples), lambda: cut(resample(tf.cast(samples, tf.float32), rate, hz))
+  )
   return tf.ensure_shape(window, [options.samples])
 
 
+def disturb(wave: tf.Tensor, loudest: tf.Tensor, key: tf.Tensor, options: AudioOptions) -> tf.Tensor:
+  """Changes loudness and adds noise, to a window or to what DropToken left of it.
+
+  Args:
+    wave: float32 of any shape.
+    loudest: the largest absolute sample of the whole window.
+    key: int64 (2,), of this visit.
+  """
+  if options.gain_db:
+    gain = 10.0 ** (random.uniform(key, "gain", (), -options.gain_db, options.gain_db) / 20.0)
+    wave, loudest = wave * gain, loudest * gain
+  if options.noise:
+    wave += tf.random.stateless_normal(tf.shape(wave), random.stream(key, "noise")) * (options.noise * loudest)
+  return wave
+
+
+def as_int16(wave: tf.Tensor) -> tf.Tensor:
+  return tf.cast(tf.round(tf.clip_by_value(wave, -32768.0, 32767.0)), tf.int16)
+
+
 def _pick(wave: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-  """wave[places], 0 outside of the track."""
+  """wave[places] as float32, 0 outside of the track."""
   last = tf.maximum(tf.size(wave) - 1, 0)
   inside = (places >= 0) & (places <= last)
-  return tf.where(inside, tf.gather(wave, tf.clip_by_value(places, 0, last)), 0.0)
+  return tf.where(inside, tf.cast(tf.gather(wave, tf.clip_by_value(places, 0, last)), tf.float32), 0.0)
 
 
 def _between(pick, places: tf.Tensor) -> tf.Tensor:
@@ -171,10 +195,3 @@ def spectrograms(waves: np.ndarray, options: AudioOptions) -> tuple[np.ndarray, 
     log_mel(tf.constant(wave, tf.float32), options), options.spectrogram_patch
   )
   return np.stack([cut(wave).numpy() for wave in waves]), options.grid
-
-
-def silence(options: AudioOptions) -> np.ndarray:
-  """What stands where a clip has no sound."""
-  if options.spectrogram:
-    return np.zeros([options.grid[0] * options.spectrogram_patch[0], options.mels], np.float32)
-  return np.zeros([options.samples], np.int16)

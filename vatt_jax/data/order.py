@@ -3,7 +3,9 @@
 A run's order is fixed by (data set, batch size, seed). Each epoch visits every example once, in an order of its own.
 """
 
+from collections.abc import Sequence
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -38,43 +40,61 @@ class Interleaving:
     object.__setattr__(self, "_sources", sources)
     object.__setattr__(self, "_before", before)
 
-  def __call__(self, n: int) -> tuple[int, int]:
-    period, place = divmod(n, len(self._sources))
-    source = int(self._sources[place])
-    return source, period * self.weights[source] + int(self._before[place])
+  def __call__(self, n: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    period, place = np.divmod(n, len(self._sources))
+    source = self._sources[place]
+    return source, period * np.asarray(self.weights)[source] + self._before[place]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Order:
-  """The training order over one data set.
+  """The training order over one data set, or over several at once.
 
   Attributes:
     batch_size: B, global.
     seed: of the run.
-    groups: disjoint arrays of record numbers. One group: plain shuffling. Several: every batch comes from one group
-      (say one language, so that negatives differ in meaning, not in language), groups taking turns by their size.
+    groups: disjoint arrays of record numbers; each has epochs of its own.
+    weights: how often the groups take turns; None: by their size, in whole batches.
+    mixed: whether turns are taken by examples, so that every batch has all groups (VATT's mixture of data sets), or by
+      batches, so that each batch comes from one (ALPRO's mixture; or one language, so that negatives differ in meaning).
   """
 
   batch_size: int
   seed: int
   groups: tuple[np.ndarray, ...]
+  weights: tuple[int, ...] | None = None
+  mixed: bool = False
 
   def __post_init__(self):
-    weights = [max(1, len(group) // self.batch_size) for group in self.groups] if len(self.groups) > 1 else [1]
-    object.__setattr__(self, "_turns", Interleaving(tuple(weights)))
+    weights = self.weights or [max(1, len(group) // self.batch_size) for group in self.groups]
+    common = math.gcd(*weights)
+    object.__setattr__(self, "_turns", Interleaving(tuple(weight // common for weight in weights)))
 
   def batch(self, step: int, first_row: int = 0, rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Rows [first_row, first_row + rows) of batch `step`: (epochs int64 (rows,), record numbers int64 (rows,))."""
-    which, batches_before = self._turns(step)
+    row = first_row + np.arange(rows or self.batch_size)
+    if self.mixed:
+      which, positions = self._turns(step * self.batch_size + row)
+    else:
+      which, batches_before = self._turns(step)
+      positions = batches_before * self.batch_size + row
+      which = np.broadcast_to(which, row.shape)
+    epochs, numbers = np.zeros_like(positions), np.zeros_like(positions)
+    for i in np.unique(which):
+      here = which == i
+      epochs[here], numbers[here] = self._shuffled(int(i), positions[here])
+    return epochs, numbers
+
+  def _shuffled(self, which: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and record numbers at these positions of one group's own order."""
     group = self.groups[which]
-    positions = batches_before * self.batch_size + first_row + np.arange(rows or self.batch_size)
     epochs, places = positions // len(group), positions % len(group)
     shuffled = np.empty_like(places)
     for epoch in np.unique(epochs):
       seed = np.random.SeedSequence([self.seed, which, int(epoch)]).generate_state(2)
-      rows_of_epoch = epochs == epoch
+      here = epochs == epoch
       with tf.device("CPU"):
-        shuffled[rows_of_epoch] = tf.random.experimental.index_shuffle(places[rows_of_epoch], seed, len(group) - 1)
+        shuffled[here] = tf.random.experimental.index_shuffle(places[here], seed, len(group) - 1)
     return epochs, group[shuffled]
 
 
@@ -90,3 +110,8 @@ def grouped(keys: list[str], batch_size: int, seed: int) -> Order:
   small = [group for group in groups if len(group) < batch_size]
   groups = [group for group in groups if len(group) >= batch_size]
   return Order(batch_size, seed, (*groups, np.sort(np.concatenate(small))) if small else tuple(groups))
+
+
+def mixture(sets: Sequence[range], weights: Sequence[int], batch_size: int, seed: int, mixed: bool) -> Order:
+  """Several data sets by weight: the record numbers of each, as in `records.Joined.ranges`."""
+  return Order(batch_size, seed, tuple(np.asarray(numbers, np.int64) for numbers in sets), tuple(weights), mixed)

@@ -6,6 +6,7 @@ the culprit, name it, put the next readable record in its place, and go on.
 """
 
 from collections.abc import Callable, Iterator
+import concurrent.futures
 import dataclasses
 import math
 
@@ -17,9 +18,10 @@ from vatt_jax.data import audio, label, patches, random, text, video
 from vatt_jax.data.audio import AudioOptions
 from vatt_jax.data.label import LabelOptions
 from vatt_jax.data.order import Order
-from vatt_jax.data.records import FEATURES, Records
+from vatt_jax.data.records import FEATURES, Joined, Records
 from vatt_jax.data.text import TextOptions
 from vatt_jax.data.video import VideoOptions
+from vatt_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
@@ -29,12 +31,17 @@ _FAILURES = (tf.errors.OpError, UnicodeDecodeError)
 
 @dataclasses.dataclass(frozen=True)
 class InputOptions:
-  """How a record becomes the arrays of an example; what is None is not read."""
+  """How a record becomes the arrays of an example; what is None is not read.
+
+  `spans` adds where each clip comes from: rows whose `clip/source` are equal and whose `clip/span` intersect show the
+  same seconds of one file, and are no negatives of each other.
+  """
 
   video: VideoOptions | None = None
   audio: AudioOptions | None = None
   text: TextOptions | None = None
   label: LabelOptions | None = None
+  spans: bool = False
 
   @property
   def seconds(self) -> float:
@@ -58,11 +65,13 @@ def batch_spec(options: InputOptions, rows: int) -> dict[str, jax.ShapeDtypeStru
   if options.label:
     multiple = options.label.multiple
     spec["label"] = ((rows, options.label.classes), np.float32) if multiple else ((rows,), np.int32)
+  if options.spans:
+    spec |= {"clip/source": ((rows,), np.int32), "clip/span": ((rows, 2), np.float32)}
   return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in spec.items()}
 
 
 def training_batches(
-    records: Records, order: Order, options: InputOptions, tokenizer: text.Tokenizer | None, *,
+    records: Records | Joined, order: Order, options: InputOptions, tokenizer: text.Tokenizer | None, *,
     start_step: int = 0, end_step: int, host: int = 0, hosts: int = 1, threads: int | None = None,
     on_broken: Callable[[int, str], None] = lambda number, reason: None,
 ) -> Iterator[Batch]:  # fmt: skip
@@ -80,27 +89,15 @@ def training_batches(
   if order.batch_size % hosts:
     raise ValueError(f"a batch of {order.batch_size} does not divide by {hosts} hosts")
   rows = order.batch_size // hosts
-  broken: set[tuple[int, int]] = set()  # (epoch, record): other visits may pick other, readable frames
-  step = start_step
+  broken = _Broken(records, on_broken)
 
   def numbers(step):
     epochs, chosen = order.batch(int(step), host * rows, rows)
-    return epochs, _replace(epochs, chosen, broken, len(records))
+    return epochs, broken.replace(epochs, chosen)
 
   example = example_function(options, tokenizer, order.seed, train=True)
-  while step < end_step:
-    dataset = tf.data.Dataset.range(step, end_step)
-    try:
-      for batch in _batches(dataset, numbers, rows, records, example, threads):
-        yield batch
-        step += 1
-    except _FAILURES as error:
-      found = _find_broken(records, numbers(step), example)
-      if not found:
-        raise error
-      for (_, number), reason in found.items():
-        on_broken(number, reason)
-      broken.update(found)
+  for _, batch in _readable_batches(start_step, end_step, numbers, rows, broken, example, threads):
+    yield batch
 
 
 def evaluation_batches(
@@ -115,35 +112,30 @@ def evaluation_batches(
     crop_place: where on the longer side of the picture the square lies, from 0 (left or top) to 1.
   """
   example = example_function(options, tokenizer, seed=0, train=False, offset=offset, crop_place=crop_place)
-  broken: set[tuple[int, int]] = set()  # (epoch, record): other visits may pick other, readable frames
-  size, step = len(records), 0
-  steps = -(-size // batch_size)
+  broken = _Broken(records, on_broken)
+  size = len(records)
   chosen = lambda step: np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
 
   def numbers(step):
     epochs = np.zeros([batch_size], np.int64)
-    return epochs, _replace(epochs, chosen(int(step)) % size, broken, size)
+    return epochs, broken.replace(epochs, chosen(int(step)) % size)
 
-  while step < steps:
-    try:
-      for batch in _batches(tf.data.Dataset.range(step, steps), numbers, batch_size, records, example, threads):
-        batch["valid"] = np.array([n < size and (0, n) not in broken for n in chosen(step)])
-        yield batch
-        step += 1
-    except _FAILURES as error:
-      found = _find_broken(records, numbers(step), example)
-      if not found:
-        raise error
-      for (_, number), reason in found.items():
-        on_broken(number, reason)
-      broken.update(found)
+  steps = -(-size // batch_size)
+  for step, batch in _readable_batches(0, steps, numbers, batch_size, broken, example, threads):
+    batch["valid"] = np.array([n < size and (0, n) not in broken.found for n in chosen(step)])
+    yield batch
 
 
 def example_function(
   options: InputOptions, tokenizer: text.Tokenizer | None, seed: int, *, train: bool, offset: float = 0.5,
-  crop_place: float = 0.5,
+  crop_place: float = 0.5, video_example: Callable | None = None,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
-  """A function of (record string, epoch, record number) that makes one example, in the graph or eagerly."""
+  """A function of (record string, epoch, record number) that makes one example, in the graph or eagerly.
+
+  Args:
+    video_example: makes the picture's part in another way than `_video_example`, with the same arguments.
+  """
+  video_example = video_example or _video_example
 
   def example(record, epoch, number):
     parsed = tf.io.parse_single_example(record, FEATURES)
@@ -154,7 +146,7 @@ def example_function(
     duration = _clip_seconds(parsed["video/timestamps"], parsed["audio/start_seconds"], tf.size(samples), rate)
     out = {}
     if options.video:
-      out |= _video_example(parsed, place, duration, key, options.video, train, crop_place)
+      out |= video_example(parsed, place, duration, key, options.video, train, crop_place)
     if options.audio:
       out |= _audio_example(parsed, samples, place, duration, key, options.audio, train)
     if options.text:
@@ -166,6 +158,8 @@ def example_function(
         tf.strings.reduce_join(parsed["questions/answer"]) if asked else parsed["label"]
       )  # One question, one answer.
       out["label"] = _label_example(label, options.label)
+    if options.spans:
+      out |= _span_example(parsed, place, duration, options)
     return out
 
   return example
@@ -179,7 +173,7 @@ def _clip_seconds(timestamps, audio_start, samples, rate):
   return tf.maximum(picture, audio_start + tf.cast(samples, tf.float32) / rate)
 
 
-def _window_start(place, duration, seconds):
+def window_start(place, duration, seconds):
   """One relative place for all modalities: windows of different length lie inside each other."""
   return place * tf.maximum(duration - seconds, 0.0)
 
@@ -189,45 +183,54 @@ def _video_example(parsed, place, duration, key, options, train, crop_place):
   present = tf.size(jpegs) > 0
 
   def read():
-    start = _window_start(place, duration, options.seconds)
-    if options.sampling == "rate":
-      chosen = video.pick_frames(parsed["video/timestamps"], start, duration, options)
-    else:
-      chosen = video.spread_frames(tf.size(jpegs), key, options, train)
-    return video.read_frames(tf.gather(jpegs, chosen), key, options, train, crop_place)
+    start = window_start(place, duration, options.seconds)
+    chosen = video.pick_frames(parsed["video/timestamps"], start, duration, key, options, train)
+    return video.read_frames(jpegs, chosen, key, options, train, crop_place)
 
   shape = [options.frames, *options.pixels, 3]
   frames = tf.ensure_shape(tf.cond(present, read, lambda: tf.zeros(shape, tf.uint8)), shape)
   kept, positions = patches.drop_tokens(
     patches.video_patches(frames, options.patch), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
   )
+  if train and options.colour_jitter:
+    changed = lambda: video.jitter_colours(kept, positions, frames, key, options)
+    kept = tf.cond(present, changed, lambda: kept)
   return {"video/patches": kept, "video/positions": positions, "video/present": present}
 
 
 def _audio_example(parsed, samples, place, duration, key, options, train):
   present = tf.size(samples) > 0
-  start = _window_start(place, duration, options.seconds)
+  start = window_start(place, duration, options.seconds)
   read = lambda: audio.read_window(
     samples, parsed["audio/sample_rate_hz"], parsed["audio/start_seconds"], start, duration, key, options, train
   )
-  nothing = tf.constant(audio.silence(options))
-  window = tf.ensure_shape(tf.cond(present, read, lambda: nothing), nothing.shape)
+  window = tf.cond(present, read, lambda: tf.zeros([options.samples]))
+  loudest = tf.reduce_max(tf.abs(window))
+  disturb = lambda wave: audio.disturb(wave, loudest, key, options) if train else wave
   if options.spectrogram:
-    all_patches = patches.spectrogram_patches(window, options.spectrogram_patch)
+    shape = [options.grid[0] * options.spectrogram_patch[0], options.mels]
+    mel = tf.cond(present, lambda: audio.log_mel(disturb(window) / 32768.0, options), lambda: tf.zeros(shape))
+    kept = patches.spectrogram_patches(tf.ensure_shape(mel, shape), options.spectrogram_patch)
+    positions = tf.range(math.prod(options.grid), dtype=tf.int32)
   else:
-    all_patches = patches.audio_patches(window, options.patch)
-  drop_rate = options.drop_rate if train and not options.spectrogram else 0.0
-  kept, positions = patches.drop_tokens(all_patches, drop_rate, random.stream(key, "audio_drop"))
+    kept, positions = patches.drop_tokens(
+      patches.audio_patches(window, options.patch),
+      options.drop_rate if train else 0.0,
+      random.stream(key, "audio_drop"),
+    )
+    kept = audio.as_int16(disturb(kept))
   return {"audio/patches": kept, "audio/positions": positions, "audio/present": present}
 
 
 def _text_example(parsed, place, duration, options, tokenizer):
-  centre = _window_start(place, duration, options.seconds) + tf.minimum(duration, options.seconds) / 2
+  centre = window_start(place, duration, options.seconds) + tf.minimum(duration, options.seconds) / 2
 
   def encode(texts, starts, ends, centre):
     if tokenizer is None or not len(texts):
       shape = [options.text.candidates, options.text.length]
       return np.zeros(shape, np.int32), np.zeros(shape, bool), np.bool_(False)
+    if not any(words.strip() for words in texts):
+      raise ValueError("its captions are empty")
     chosen = text.nearest_captions(starts, ends, centre, options.text.candidates)
     ids, mask = text.encode_captions([texts[i].decode("utf-8", "replace") for i in chosen], tokenizer, options.text)
     return ids, mask, np.bool_(mask.any())
@@ -245,10 +248,99 @@ def _text_example(parsed, place, duration, options, tokenizer):
   }
 
 
+def _span_example(parsed, place, duration, options):
+  """A number for the file, -1 where it is not known, and the seconds of it that the longest window shows."""
+  source = parsed["source"]
+  number = tf.cast(tf.strings.to_hash_bucket_fast(source, 2**31 - 1), tf.int32)
+  start = parsed["clip/start"] + window_start(place, duration, options.seconds)
+  return {
+    "clip/source": tf.where(tf.strings.length(source) > 0, number, -1),
+    "clip/span": tf.stack([start, start + tf.minimum(duration, options.seconds)]),
+  }
+
+
 def _label_example(name, options):
   encode = lambda name: label.encode_label(name.decode("utf-8", "replace"), options)
   shape, dtype = ([options.classes], tf.float32) if options.multiple else ([], tf.int32)
   return tf.ensure_shape(tf.numpy_function(encode, [name], dtype, stateful=False), shape)
+
+
+class _Broken:
+  """Records that could not be decoded, and what stands in their place.
+
+  Attributes:
+    records: that are read.
+    found: (epoch, number) -> reason. Another visit of a record may pick other, readable frames of it.
+  """
+
+  def __init__(self, records: Records | Joined, report: Callable[[int, str], None]):
+    self.records, self._report = records, report
+    self.found: dict[tuple[int, int], str] = {}
+
+  def replace(self, epochs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Each broken visit gives way to the next readable record; randomness is keyed by that one's number."""
+    numbers = numbers.copy()
+    for i, (epoch, first) in enumerate(zip(epochs.tolist(), numbers.tolist())):
+      number = first
+      while (epoch, number) in self.found:
+        number = self.records.after(number)
+        if number == first:
+          raise UserError(f"no record can be read, beginning with {self._why(epoch, number)}.")
+      numbers[i] = number
+    return numbers
+
+  def search(self, epochs: np.ndarray, numbers: np.ndarray, example: Callable, read: int) -> bool:
+    """Looks for broken records among these, of which there are `read` so far; whether there are any.
+
+    Raises:
+      UserError: when most of what was read is broken.
+    """
+    before = len(self.found)
+    for epoch, number in zip(epochs.tolist(), numbers.tolist()):
+      try:
+        example(tf.constant(self.records[number]), tf.constant(epoch), tf.constant(number))
+      except Exception as error:
+        self.found[epoch, number] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        self._report(number, self.found[epoch, number])
+    if len(self.found) > max(read, _FEW):
+      (epoch, number), *_ = self.found
+      raise UserError(
+        f"{len(self.found)} of the first {read + len(self.found)} records cannot be read; prepare the data set again. "
+        f"The first is {self._why(epoch, number)}."
+      )
+    return len(self.found) > before
+
+  def _why(self, epoch: int, number: int) -> str:
+    return f"{self.records.name(number)}: {self.found[epoch, number]}"
+
+
+_FEW = 10  # So many broken records never stop a run.
+
+
+def _readable_batches(start, end, numbers, rows, broken, example, threads) -> Iterator[tuple[int, Batch]]:
+  """(step, batch) for start .. end - 1. Where decoding fails, the batch is made anew without what is broken."""
+  step = start
+  while step < end:
+    dataset = tf.data.Dataset.range(step, end)
+    try:
+      for batch in _batches(dataset, numbers, rows, broken.records, example, threads):
+        yield step, batch
+        step += 1
+    except _FAILURES as error:
+      if not broken.search(*numbers(step), example, read=(step - start + 1) * rows):
+        raise error
+
+
+def fetched_ahead(batches: Iterator) -> Iterator:
+  """Fetches one batch in a thread of its own while the caller computes.
+
+  Even a batch that is ready takes some milliseconds to hand over and to bring to the devices.
+  """
+  with concurrent.futures.ThreadPoolExecutor(1) as thread:
+    coming = thread.submit(next, batches, None)
+    while (batch := coming.result()) is not None:
+      coming = thread.submit(next, batches, None)
+      yield batch
 
 
 def _batches(steps, numbers, rows, records, example, threads):
@@ -268,26 +360,3 @@ def _batches(steps, numbers, rows, records, example, threads):
   if threads:
     settings.threading.private_threadpool_size = threads
   return dataset.with_options(settings).as_numpy_iterator()
-
-
-def _replace(epochs: np.ndarray, chosen: np.ndarray, broken: set[tuple[int, int]], size: int) -> np.ndarray:
-  """Each broken visit gives way to the next readable record; randomness is keyed by that one's number."""
-  chosen = chosen.copy()
-  for i, (epoch, number) in enumerate(zip(epochs.tolist(), chosen.tolist())):
-    tries = 0
-    while (epoch, number) in broken:
-      number, tries = (number + 1) % size, tries + 1
-      if tries == size:
-        raise ValueError(f"all {size} records are broken")
-    chosen[i] = number
-  return chosen
-
-
-def _find_broken(records, rows, example) -> dict[tuple[int, int], str]:
-  found = {}
-  for epoch, number in zip(*rows):
-    try:
-      example(tf.constant(records[int(number)]), tf.constant(epoch), tf.constant(number))
-    except Exception as error:
-      found[int(epoch), int(number)] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-  return found

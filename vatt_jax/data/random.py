@@ -3,12 +3,11 @@
 import tensorflow as tf
 
 # One stream for each use, so that adding a transform does not change the others' draws.
-STREAMS = {
-  name: i
-  for i, name in enumerate(
-    ("offset", "crop", "flip", "colour", "noise", "speed", "gain", "video_drop", "audio_drop", "colour_gate", "frames")
-  )
-}
+_NAMES = (
+    "offset", "crop", "flip", "colour", "noise", "speed", "gain", "video_drop", "audio_drop", "colour_gate", "frames",
+    "augment",
+)  # fmt: skip
+STREAMS = {name: i for i, name in enumerate(_NAMES)}
 
 
 def example_key(seed: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor) -> tf.Tensor:

@@ -41,12 +41,18 @@ class Records(Sequence):
     split: "train", "validation" or "test".
 
   Raises:
-    UserError: when the data set or the split does not exist.
+    UserError: when the data set or the split does not exist, or a file of it is cut off.
   """
 
   def __init__(self, directory: str, split: str):
     self.directory, self.split = directory, split
-    self._source = ArrayRecordDataSource([str(path) for path in _files(directory, split)])
+    files = [str(path) for path in _files(directory, split)]
+    try:
+      self._source = ArrayRecordDataSource(files)
+    except (RuntimeError, OSError) as error:
+      raise UserError(
+        f"the {split} records at {directory!r} cannot be opened: {str(error).splitlines()[0]}. Copy or prepare them again."
+      ) from error
 
   def __len__(self) -> int:
     return len(self._source)
@@ -58,6 +64,13 @@ class Records(Sequence):
     """The records with these numbers, in this order; one call of the reader."""
     return list(self._source.__getitems__([int(number) for number in numbers]))
 
+  def after(self, number: int) -> int:
+    """The record that stands in for this one when it is broken."""
+    return (number + 1) % len(self)
+
+  def name(self, number: int) -> str:
+    return f"record {number} of {self.directory}"
+
   def strings(self, feature: str) -> list[str]:
     """A string feature of every record, "" where it is missing; reads the whole split once."""
     values = []
@@ -66,6 +79,49 @@ class Records(Sequence):
       parsed = tf.io.parse_example(block, {feature: FEATURES[feature]})[feature]
       values += [value.decode("utf-8", "replace") for value in parsed.numpy()]
     return values
+
+
+class Joined(Sequence):
+  """Several `Records` as one: the numbers of a later set follow those of the earlier.
+
+  Attributes:
+    directory: all of them, for messages.
+    ranges: the numbers of each set.
+  """
+
+  def __init__(self, sets: Sequence[Records]):
+    self._sets = tuple(sets)
+    self.directory = ", ".join(records.directory for records in sets)
+    ends = np.cumsum([len(records) for records in sets]).tolist()
+    self.ranges = tuple(range(end - len(records), end) for records, end in zip(sets, ends))
+
+  def __len__(self) -> int:
+    return self.ranges[-1].stop
+
+  def __getitem__(self, number: int) -> bytes:
+    return self.read([number])[0]
+
+  def read(self, numbers: Sequence[int]) -> list[bytes]:
+    """The records with these numbers, in this order; one call of each set's reader."""
+    numbers = np.asarray(numbers)
+    found = np.empty(len(numbers), object)
+    for records, own in zip(self._sets, self.ranges):
+      here = (numbers >= own.start) & (numbers < own.stop)
+      if here.any():
+        found[here] = records.read(numbers[here] - own.start)
+    return found.tolist()
+
+  def after(self, number: int) -> int:
+    """The record of the same set that stands in for this one when it is broken."""
+    records, start = self._own(number)
+    return start + records.after(number - start)
+
+  def name(self, number: int) -> str:
+    records, start = self._own(number)
+    return records.name(number - start)
+
+  def _own(self, number: int) -> tuple[Records, int]:
+    return next((records, own.start) for records, own in zip(self._sets, self.ranges) if number in own)
 
 
 class Each(Sequence):
@@ -98,6 +154,13 @@ class Each(Sequence):
     """As `Records.strings`."""
     values = self._records.strings(feature)
     return [values[number] for number, _ in self._places]
+
+  def after(self, number: int) -> int:
+    """The example that stands in for this one when it is broken."""
+    return (number + 1) % len(self)
+
+  def name(self, number: int) -> str:
+    return self._records.name(self._places[number][0])
 
   def _only(self, record: bytes, i: int) -> bytes:
     example = tf.train.Example.FromString(record)

@@ -1,15 +1,17 @@
 """Frames of a clip: which ones, cut where, in which colours."""
 
+from collections.abc import Callable
 import dataclasses
+import functools
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from vatt_jax.data import random
+from vatt_jax.data import images, random
 
-CROPS = ("inception", "vgg", "random", "centre", "squash", "squash_random")
-SAMPLINGS = ("rate", "uniform", "halves", "random")
+CROPS = ("inception", "vgg", "random", "centre", "squash", "whole")
+SAMPLINGS = ("window", "headtail", "rand", "uniform")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,21 +20,25 @@ class VideoOptions:
 
   Attributes:
     frames: T.
-    frames_per_second: rate at which frames are picked.
+    frames_per_second: rate at which frames are picked from a window.
+    sampling: "window" (frames at that rate from a random time on, VATT), or over the whole clip, whatever its length:
+      "uniform" (every floor(F / T)-th of F frames), "rand" (T different ones; in evaluation "uniform") or "headtail" (half
+      of them from either half of the clip), all three ALPRO's.
     size: height of the crop in pixels, and its width too unless that is given.
     patch: (t, h, w).
     drop_rate: fraction of the patches dropped in training.
     crop: "inception" (random area and aspect, the paper's), "vgg" (the official code's default: both sides scaled apart
       by up to a fifth, in four clips of five, then a random square of the picture's short side), "random" (random place,
-      no scaling), "centre", "squash" (the whole picture, squeezed) or "squash_random" (7/8 of both sides at a random place,
-      squeezed; ALPRO's pretraining).
+      no scaling) or "centre"; ALPRO's are "squash" (7/8 of either side, so 224 of a picture squashed to 256 x 256) and
+      "whole" (all of the picture, squashed). In evaluation they all lie in the middle and the first three are "centre".
     min_area: smallest area of an "inception" crop, as a fraction of the picture.
+    max_aspect: its largest ratio of width to height, and of height to width.
     flip: whether clips are mirrored half of the time.
     colour_jitter: probability of brightness, saturation, contrast and hue changes (VATT: 0.8).
     width: of the crop; 0: a square.
-    sampling: "rate": a window of frames at `frames_per_second`; else frames of the whole clip: "uniform" (at equal
-      distances from the first), "halves" (in training half of them from each half of the clip, at random) or "random".
-      Evaluation is always uniform then (ALPRO).
+    rand_augment: "video" or "image": two random operations for the whole clip, as ALPRO for videos and for pictures.
+    dct_scaling: whether frames at least twice as large as needed are decoded at 1/2, 1/4 or 1/8 of their size: much
+      faster for large ones, and not the same pixels.
   """
 
   frames: int
@@ -42,22 +48,26 @@ class VideoOptions:
   drop_rate: float = 0.5
   crop: str = "inception"
   min_area: float = 0.08
+  max_aspect: float = 2.0
   flip: bool = True
   colour_jitter: float = 0.0
   width: int = 0
-  sampling: str = "rate"
+  sampling: str = "window"
+  rand_augment: str = ""
+  dct_scaling: bool = False
 
   def __post_init__(self):
-    if self.crop not in CROPS:
-      raise ValueError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
-    if self.sampling not in SAMPLINGS:
-      raise ValueError(f"sampling {self.sampling!r} is not one of {', '.join(SAMPLINGS)}")
+    known = {"crop": CROPS, "sampling": SAMPLINGS, "rand_augment": ("", *images.RAND_AUGMENT)}
+    for name, values in known.items():
+      if getattr(self, name) not in values:
+        raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(map(repr, values))}")
     if any(n % p for n, p in zip((self.frames, *self.pixels), self.patch)):
       raise ValueError(f"{self.frames} frames of {self.pixels} pixels do not divide into patches of {self.patch}")
 
   @property
   def seconds(self) -> float:
-    return self.frames / self.frames_per_second if self.sampling == "rate" else math.inf
+    """Length of the window; infinite where frames come from the whole clip."""
+    return self.frames / self.frames_per_second if self.sampling == "window" else math.inf
 
   @property
   def grid(self) -> tuple[int, int, int]:
@@ -75,90 +85,114 @@ class VideoOptions:
   patch_dtype = np.uint8
 
 
-def pick_frames(timestamps: tf.Tensor, start: tf.Tensor, duration: tf.Tensor, options: VideoOptions) -> tf.Tensor:
-  """int32 (T,): the last frame shown at each wanted time; a clip that is too short is looped.
+def pick_frames(
+  timestamps: tf.Tensor, start: tf.Tensor, duration: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool
+) -> tf.Tensor:
+  """int32 (T,), the numbers of the frames; a clip that is too short is looped.
 
   Args:
     timestamps: float32 (F,), ascending seconds, F >= 1.
-    start: seconds of the first wanted frame.
+    start: seconds of the first wanted frame of a window.
     duration: seconds after which the clip starts again.
+    key: int64 (2,), of this visit.
   """
+  if options.sampling != "window":
+    return _pick_from_all(tf.size(timestamps), key, options, train)
+  # The last frame shown at each wanted time.
   wanted = start + tf.range(options.frames, dtype=tf.float32) / options.frames_per_second
   wanted = tf.math.floormod(wanted, tf.maximum(duration, 1e-3)) + 1e-3  # Times are rounded in files.
   return tf.maximum(tf.searchsorted(timestamps, wanted, side="right") - 1, 0)
 
 
-def spread_frames(count: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
-  """int32 (T,): frames out of all `count` of a clip, ascending; in training at random unless "uniform" is asked for.
+def _pick_from_all(count: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
+  if options.sampling == "uniform" or (options.sampling == "rand" and not train):
+    return tf.range(options.frames) * (count // options.frames)  # The first one, where there are fewer than T.
+  draws = random.uniform(key, "frames", [count])
 
-  Frame k is k * floor(count / T) otherwise, as in ALPRO's evaluation: the first one again and again where there are fewer
-  than T. Random frames are all different as long as there are enough.
-  """
-  if not train or options.sampling == "uniform":
-    return tf.range(options.frames) * (count // options.frames)
+  def distinct(low, high, wanted):
+    """Ascending; all different where there are enough."""
+    order = tf.argsort(draws[low:high])
+    return low + tf.sort(tf.gather(order, tf.range(wanted) % (high - low)))
 
-  def pick(half, first, last, number):
-    size = tf.maximum(last - first, 1)
-    order = tf.argsort(tf.random.stateless_uniform([size], tf.random.experimental.stateless_fold_in(stream, half)))
-    return first + tf.sort(tf.gather(order, tf.range(number) % size))
-
-  stream = random.stream(key, "frames")
-  if options.sampling == "random":
-    return pick(0, 0, count, options.frames)
-  middle, early = count // 2, options.frames // 2
-  return tf.concat([pick(0, 0, middle, early), pick(1, middle, count, options.frames - early)], 0)
+  if options.sampling == "rand":
+    return distinct(0, count, options.frames)
+  half, head = count // 2, options.frames // 2
+  return tf.concat([distinct(0, tf.maximum(half, 1), head), distinct(half, count, options.frames - head)], 0)
 
 
 def read_frames(
-  jpegs: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool, crop_place: float = 0.5
+  jpegs: tf.Tensor, chosen: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool, crop_place: float = 0.5
 ) -> tf.Tensor:
-  """JPEG strings (T,) -> uint8 (T, H, W, 3); one crop, flip and colour change for the whole clip.
+  """JPEG strings (F,), int32 (T,) -> uint8 (T, H, W, 3); one crop, flip and RandAugment for the whole clip.
 
   Args:
     crop_place: in evaluation, where the crop lies on the side that has room: 0 is left or top, 1 right or bottom.
   """
-  shape = tf.io.extract_jpeg_shape(jpegs[0])
-  if options.crop == "squash" or (options.crop == "squash_random" and not train):
-    box = tf.concat([[0, 0], shape[:2]], 0)
-  elif train and options.crop != "centre":
-    box = _random_box(shape, key, options)
-  else:
-    box = _largest_box(shape, tf.constant(crop_place, tf.float32), options)
-  frames = tf.map_fn(
-    lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, box, channels=3), jpegs, fn_output_signature=tf.uint8
-  )
-  frames = tf.image.resize(frames, options.pixels)
-  if train and options.flip:
-    frames = tf.cond(random.uniform(key, "flip") < 0.5, lambda: frames[:, :, ::-1], lambda: frames)
-  if train and options.colour_jitter:
-    changed = lambda: _jitter_colours(frames / 255.0, random.stream(key, "colour")) * 255.0
-    frames = tf.cond(random.uniform(key, "colour_gate") < options.colour_jitter, changed, lambda: frames)
-  frames = tf.cast(tf.round(tf.clip_by_value(frames, 0.0, 255.0)), tf.uint8)
+  numbers, which = tf.unique(chosen)  # A frame of a still or looped clip is decoded once.
+  jpegs = tf.gather(jpegs, numbers)
+  box = crop_box(tf.io.extract_jpeg_shape(jpegs[0]), key, tf.constant(crop_place, tf.float32), options, train)
+  frames = _decode(jpegs, box, options)
+  flip = random.uniform(key, "flip") < 0.5 if train and options.flip else tf.constant(False)
+  operations = images.rand_augment(options.rand_augment) if train and options.rand_augment else ()
+
+  def fit(frames, which, flip, drawn):
+    return images.fit(frames, which, options.pixels, flip, [operations[i] for i in drawn])
+
+  drawn = _draw_operations(len(operations), key, options) if operations else tf.zeros([0], tf.int32)
+  frames = tf.numpy_function(fit, [frames, which, flip, drawn], tf.uint8, stateful=False)
   return tf.ensure_shape(frames, [options.frames, *options.pixels, 3])
 
 
+def _decode(jpegs: tf.Tensor, box: tf.Tensor, options: VideoOptions) -> tf.Tensor:
+  def at(ratio):
+    crop = tf.concat([box[:2] // ratio, tf.maximum(box[2:] // ratio, 1)], 0)
+    decode = lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, crop, channels=3, ratio=ratio)
+    return tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+
+  if not options.dct_scaling:
+    return at(1)
+  room = tf.reduce_min(box[2:] // tf.constant(options.pixels))
+  ratios = (2, 4, 8)
+  return tf.switch_case(
+    tf.reduce_sum(tf.cast(room >= tf.constant(ratios), tf.int32)), [lambda r=r: at(r) for r in (1, *ratios)]
+  )
+
+
+def _draw_operations(count: int, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
+  """Numbers of the RandAugment operations: two different ones, or two draws of which each is used half of the time."""
+  if options.rand_augment == "video":
+    return tf.argsort(random.uniform(key, "augment", [count]))[:2]
+  draws = random.uniform(key, "augment", [2, 2])
+  return tf.boolean_mask(tf.cast(draws[0] * count, tf.int32), draws[1] < 0.5)
+
+
+def crop_box(shape: tf.Tensor, key: tf.Tensor, place: tf.Tensor, options: VideoOptions, train: bool) -> tf.Tensor:
+  """(y, x, height, width) of the crop."""
+  if options.crop in ("squash", "whole"):
+    part = 7 / 8 if options.crop == "squash" else 1.0
+    extent = tf.maximum(tf.cast(tf.cast(shape[:2], tf.float32) * part, tf.int32), 1)
+    places = random.uniform(key, "crop", [2]) if train else tf.constant([0.5, 0.5])
+    return tf.concat([tf.cast(tf.cast(shape[:2] - extent + 1, tf.float32) * places, tf.int32), extent], 0)
+  if not train or options.crop == "centre":
+    return _largest_box(shape, place, options)
+  if options.crop == "random":
+    return _largest_box(shape, random.uniform(key, "crop", [2]), options)
+  if options.crop == "vgg":
+    return _vgg_box(tf.cast(shape[:2], tf.float32), key, options)
+  begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+      shape, tf.zeros([1, 0, 4]), random.stream(key, "crop"), min_object_covered=0.1,
+      aspect_ratio_range=(1.0 / options.max_aspect, options.max_aspect), area_range=(options.min_area, 1.0),
+      max_attempts=100, use_image_if_no_bounding_boxes=True,
+  )  # fmt: skip
+  return tf.stack([begin[0], begin[1], extent[0], extent[1]])
+
+
 def _largest_box(shape: tf.Tensor, place: tf.Tensor, options: VideoOptions) -> tf.Tensor:
-  """(y, x, height, width) of a largest box with the crop's aspect; it touches two sides, so one place is enough."""
+  """A largest box with the crop's aspect; it touches two sides, so one place is enough."""
   aspect = tf.constant(options.pixels, tf.float32)
   extent = tf.cast(aspect * tf.reduce_min(tf.cast(shape[:2], tf.float32) / aspect) + 1e-3, tf.int32)
   begin = tf.cast(tf.cast(shape[:2] - extent, tf.float32) * place, tf.int32)
   return tf.concat([begin, extent], 0)
-
-
-def _random_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
-  if options.crop == "random":
-    return _largest_box(shape, random.uniform(key, "crop", [2]), options)
-  if options.crop == "squash_random":
-    extent = shape[:2] * 7 // 8
-    begin = tf.cast(tf.cast(shape[:2] - extent + 1, tf.float32) * random.uniform(key, "crop", [2]), tf.int32)
-    return tf.concat([begin, extent], 0)
-  if options.crop == "vgg":
-    return _vgg_box(tf.cast(shape[:2], tf.float32), key, options)
-  begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-      shape, tf.zeros([1, 0, 4]), random.stream(key, "crop"), min_object_covered=0.1, aspect_ratio_range=(0.5, 2.0),
-      area_range=(options.min_area, 1.0), max_attempts=100, use_image_if_no_bounding_boxes=True,
-  )  # fmt: skip
-  return tf.stack([begin[0], begin[1], extent[0], extent[1]])
 
 
 def _vgg_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tensor:
@@ -172,10 +206,42 @@ def _vgg_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tens
   return tf.concat([begin, extent], 0)
 
 
-def _jitter_colours(frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-  """frames in [0, 1]; brightness, saturation, contrast, hue with one draw for the clip (VATT A.2.1)."""
-  draws = tf.random.stateless_uniform([4], key, -1.0, 1.0)
-  frames = frames + draws[0] * (32.0 / 255.0)
-  frames = tf.image.adjust_saturation(frames, 1.0 + 0.4 * draws[1])
-  frames = tf.image.adjust_contrast(frames, 1.0 + 0.4 * draws[2])
-  return tf.clip_by_value(tf.image.adjust_hue(frames, 0.2 * draws[3]), 0.0, 1.0)
+def jitter_colours(
+  patches: tf.Tensor, positions: tf.Tensor, frames: tf.Tensor, key: tf.Tensor, options: VideoOptions
+) -> tf.Tensor:
+  """Changes brightness, saturation, contrast, hue, with one draw for the clip, in so many clips (VATT A.2.1).
+
+  Args:
+    patches: uint8 (K, P).
+    positions: int32 (K,).
+    frames: uint8 (T, H, W, 3) that they come from.
+    key: int64 (2,), of this visit.
+  """
+  draws = tf.random.stateless_uniform([4], random.stream(key, "colour"), -1.0, 1.0)
+  gate = random.uniform(key, "colour_gate") < options.colour_jitter
+  return tf.cond(gate, lambda: _change_colours(options.patch)(patches, positions, frames, draws), lambda: patches)
+
+
+@functools.cache
+def _change_colours(patch: tuple[int, int, int]) -> Callable[..., tf.Tensor]:
+  """Compiled, because four operations in a row are then one pass over the pixels, some five times as fast.
+
+  All but contrast are functions of single pixels, so that only patches that survived DropToken need them. Contrast is
+  about the mean of each frame; a grid of some 64 x 64 of its pixels gives that mean within rounding.
+  """
+
+  def change(patches, positions, frames, draws):
+    def start(pixels):
+      pixels = tf.cast(pixels, tf.float32) / 255.0 + draws[0] * (32.0 / 255.0)
+      return tf.image.adjust_saturation(pixels, 1.0 + 0.4 * draws[1])
+
+    (t, h, w), (_, height, width, _) = patch, frames.shape
+    step = max(1, min(height, width) // 64)
+    means = tf.reduce_mean(start(frames[:, ::step, ::step]), [1, 2])
+    means = tf.gather(tf.reshape(means, [-1, t, 1, 3]), positions // ((height // h) * (width // w)))
+    pixels = start(tf.reshape(patches, [-1, t, h * w, 3]))
+    pixels = (pixels - means) * (1.0 + 0.4 * draws[2]) + means
+    pixels = tf.clip_by_value(tf.image.adjust_hue(pixels, 0.2 * draws[3]), 0.0, 1.0)
+    return tf.reshape(tf.cast(tf.round(pixels * 255.0), tf.uint8), patches.shape)
+
+  return tf.function(change, jit_compile=True, autograph=False)

@@ -27,7 +27,7 @@ class Classifier(nn.Module):
     classifier_dropout: before the last layer.
     classifier_init: "softmax" (glorot normal, bias 0) or "sigmoid" (glorot uniform, bias -ln(C - 1), so that each class
       starts out with probability 1 / C).
-    input_scale, projection_init, sample_rate_hz: see `vatt.Vatt`.
+    input_scale, projection_init, sample_rate_hz, dtype, remat, scan: see `vatt.Vatt`.
   """
 
   modality: str
@@ -41,11 +41,16 @@ class Classifier(nn.Module):
   input_scale: float = 1.0
   projection_init: str = "conv_glorot"
   sample_rate_hz: int = 48_000
+  dtype: str = "float32"
+  remat: str = "none"
+  scan: bool = False
 
   def setup(self):
     channels = 3 if self.modality == "video" else 1
     tower = towers.PatchTower(
-      transformer.Encoder(**encoder_fields(self.size, self.dropout), parent=None),
+      transformer.Encoder(
+        **encoder_fields(self.size, self.dropout), dtype=self.dtype, remat=self.remat, scan=self.scan, parent=None
+      ),
       self.grid,
       size(self.size).width,
       self.dropout,

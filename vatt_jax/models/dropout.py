@@ -3,8 +3,12 @@
 `jax.random` draws bits that serve cryptographers, and on a CPU they cost more than the matrix products around them; a
 mask needs far less. Here every element hashes its own coordinates with two words of the key in a dozen integer
 operations, which compile into the loop that uses the mask. The mask is a function of the key and of global coordinates
-alone: the same on any mesh, on any device, and again in the backward pass, which need not store it.
+alone: the same on any mesh, on any device, and again in the backward pass, which need not store it. A batch that goes
+through a model in pieces says which rows a piece has (`rows_of_piece`), and gets the masks of the whole.
 """
+
+from collections.abc import Iterator
+import contextlib
 
 from flax import linen as nn
 import jax
@@ -41,9 +45,33 @@ def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
   words = jax.random.bits(key, (2,), jnp.uint32)
   rows = jnp.zeros((*shape[:-1], 1), jnp.uint32)
   for axis in range(len(shape) - 1):
-    rows = rows * np.uint32(shape[axis]) + jax.lax.broadcasted_iota(jnp.uint32, rows.shape, axis)
+    places = jax.lax.broadcasted_iota(jnp.uint32, rows.shape, axis)
+    rows = rows * np.uint32(shape[axis]) + (_in_whole(places, shape[0]) if axis == 0 and len(shape) > 1 else places)
   columns = jax.lax.broadcasted_iota(jnp.uint32, (1,) * (len(shape) - 1) + shape[-1:], len(shape) - 1)
   return _mix(_mix(rows ^ words[0]) ^ _mix(columns ^ words[1])) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
+_piece = None  # (first clip, every how many, clips in the piece), while a piece is traced
+
+
+@contextlib.contextmanager
+def rows_of_piece(first: jax.Array, stride: int, clips: int) -> Iterator[None]:
+  """What is traced inside works on clips first, first + stride, ... of a batch, so many in number."""
+  global _piece
+  before, _piece = _piece, (first, stride, clips)
+  try:
+    yield
+  finally:
+    _piece = before
+
+
+def _in_whole(rows: jax.Array, count: int) -> jax.Array:
+  """Row numbers in the whole batch; a clip may have several rows (captions)."""
+  if _piece is None:
+    return rows
+  first, stride, clips = _piece
+  each = np.uint32(count // clips)
+  return (rows // each * np.uint32(stride) + first.astype(jnp.uint32)) * each + rows % each
 
 
 def _mix(x: jax.Array) -> jax.Array:

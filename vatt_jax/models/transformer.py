@@ -17,13 +17,22 @@ MASKED = -1e9  # added to the scores of padded keys; large, finite, so that a ro
 glorot_uniform = nn.initializers.xavier_uniform()
 
 
-def dense(features: int, name: str | None = None, use_bias: bool = True) -> nn.Dense:
+# What the backward pass finds stored of a layer; the rest is computed again.
+REMAT = {
+  "none": None,
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def dense(features: int, name: str | None = None, use_bias: bool = True, dtype=None) -> nn.Dense:
   """A linear layer with the initialisation of the official code: glorot uniform, zero bias."""
-  return nn.Dense(features, use_bias=use_bias, kernel_init=glorot_uniform, name=name)
+  return nn.Dense(features, use_bias=use_bias, kernel_init=glorot_uniform, name=name, dtype=dtype)
 
 
-def layer_norm(name: str | None = None) -> nn.LayerNorm:
-  return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name)
+def layer_norm(name: str | None = None, dtype=None) -> nn.LayerNorm:
+  """Mean and variance are float32 whatever the dtype."""
+  return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name, dtype=dtype)
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -59,7 +68,9 @@ class Attention(nn.Module):
     """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N)."""
     batch, tokens, width = x_BND.shape
     rate = self.dropout if train else 0.0
-    linear = lambda features, name: nn.Dense(features, self.use_bias, kernel_init=self.kernel_init, name=name)
+    linear = lambda features, name: nn.Dense(
+      features, self.use_bias, dtype=x_BND.dtype, kernel_init=self.kernel_init, name=name
+    )
 
     def project(name):
       flat = linear(self.heads * self.head_width, name)(x_BND)
@@ -86,8 +97,8 @@ class Attention(nn.Module):
 
 def _attend(q, k, v, bias=None, key=None, rate: float = 0.0) -> jax.Array:
   """One head: q, k, v (B, N, K), bias that broadcasts to (B, N, N) -> (B, N, K)."""
-  scores_BNM = jnp.einsum("bnk,bmk->bnm", q, k)
-  weights_BNM = nn.softmax(scores_BNM if bias is None else scores_BNM + bias)
+  scores_BNM = jnp.einsum("bnk,bmk->bnm", q, k, preferred_element_type=jnp.float32)
+  weights_BNM = nn.softmax(scores_BNM if bias is None else scores_BNM + bias).astype(v.dtype)
   return jnp.einsum("bnm,bmk->bnk", drop(weights_BNM, key, rate) if rate else weights_BNM, v)
 
 
@@ -102,11 +113,11 @@ class Layer(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
     drop = Dropout(self.dropout, deterministic=not train)
-    y = layer_norm("attention_norm")(x)
+    y = layer_norm("attention_norm", x.dtype)(x)
     x = x + drop(Attention(self.heads, self.head_width, self.dropout, name="attention")(y, bias, train))
-    y = layer_norm("feed_forward_norm")(x)
-    y = drop(gelu(dense(self.feed_forward, "feed_forward_in")(y)))
-    return x + drop(dense(x.shape[-1], "feed_forward_out")(y))
+    y = layer_norm("feed_forward_norm", x.dtype)(x)
+    y = drop(gelu(dense(self.feed_forward, "feed_forward_in", dtype=x.dtype)(y)))
+    return x + drop(dense(x.shape[-1], "feed_forward_out", dtype=x.dtype)(y))
 
 
 class Encoder(nn.Module):
@@ -115,6 +126,10 @@ class Encoder(nn.Module):
   Attributes:
     layers, feed_forward, heads, head_width: as in `models.sizes`.
     dropout: one rate for every dropout of the encoder.
+    dtype: of the computation; parameters, means, softmax and what comes out are float32.
+    remat: a name in `REMAT`: less memory, more computation.
+    scan: one compiled layer that runs for all, instead of each by itself: compiles sooner. The parameters have the same
+      names; their random start and the dropout masks are others.
   """
 
   layers: int
@@ -122,15 +137,39 @@ class Encoder(nn.Module):
   heads: int
   head_width: int = 64
   dropout: float = 0.1
+  dtype: str = "float32"
+  remat: str = "none"
+  scan: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array | None = None, *, train: bool) -> jax.Array:
-    """x float (B, N, D), mask bool (B, N), false where a token is padding -> (B, N, D)."""
+    """x float (B, N, D), mask bool (B, N), false where a token is padding -> float32 (B, N, D)."""
     bias = None if mask is None else padding_bias(mask)
-    for i in range(self.layers):
-      x = Layer(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
-    x = layer_norm("final_norm")(x)
+    x = x.astype(self.dtype)
+    if self.scan:
+      x = self._scan(x, bias, train)
+    else:
+      kind = nn.remat(Layer, policy=REMAT[self.remat], static_argnums=(3,)) if REMAT[self.remat] else Layer
+      for i in range(self.layers):
+        x = kind(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
+    x = layer_norm("final_norm")(x.astype(jnp.float32))
     return Dropout(self.dropout, deterministic=not train)(x)
+
+  def _scan(self, x, bias, train):
+    layer = Layer(self.heads, self.feed_forward, self.head_width, self.dropout, parent=None)
+    start = lambda key: layer.init(key, x, bias, False)["params"]
+    params = [self.param(f"layer_{i}", start) for i in range(self.layers)]
+    stacked = {"params": jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)}
+    if train and self.dropout:
+      stacked["key"] = jax.random.split(self.make_rng("dropout"), self.layers)
+
+    def one(x, own):
+      rngs = {"dropout": own["key"]} if "key" in own else {}
+      return layer.apply({"params": own["params"]}, x, bias, train, rngs=rngs), None
+
+    if REMAT[self.remat]:
+      one = jax.checkpoint(one, policy=REMAT[self.remat], prevent_cse=False)
+    return jax.lax.scan(one, x, stacked)[0]
 
 
 def padding_bias(mask: jax.Array) -> jax.Array:

@@ -41,6 +41,7 @@ class Vatt(nn.Module):
     va_width, vt_width, audio_text, head_norms, va_to_vt: see `heads.FacHead`; `va_width` is the joint space's too.
     normalised_positions, aggregation_position: see `towers.PatchTower`.
     dropout: one rate for all.
+    dtype, remat, scan: of the encoders for video and sound, and the shared one; see `transformer.Encoder`.
     video_projection_init, audio_projection_init: names in `PROJECTION_INITS`; VATT: "conv_glorot" for both.
     audio_scale: what samples in [-1, 1] are multiplied with (VATT: 1).
     sample_rate_hz: for "gabor".
@@ -70,6 +71,9 @@ class Vatt(nn.Module):
   normalised_positions: bool = True
   aggregation_position: bool = False
   dropout: float = 0.1
+  dtype: str = "float32"
+  remat: str = "none"
+  scan: bool = False
   audio_scale: float = 1.0
   video_projection_init: str = "conv_glorot"
   audio_projection_init: str = "conv_glorot"
@@ -77,11 +81,14 @@ class Vatt(nn.Module):
 
   def setup(self):
     shared = None
+    encoder = lambda name: Encoder(
+      **encoder_fields(name, self.dropout), dtype=self.dtype, remat=self.remat, scan=self.scan
+    )
     if self.agnostic:
-      self.encoder = shared = Encoder(**encoder_fields(self.video_size, self.dropout))
+      self.encoder = shared = encoder(self.video_size)
     widest = lambda name: size(self.video_size if self.agnostic else name).width
     tower = lambda name, grid, channels, init, scale: towers.PatchTower(
-      shared or Encoder(**encoder_fields(name, self.dropout)),
+      shared or encoder(name),
       grid,
       widest(name),
       self.dropout,
@@ -144,20 +151,29 @@ class Vatt(nn.Module):
 
     A modality that is not in the batch is left out.
     """
-    video = audio = text = None
-    if "video/patches" in batch:
-      video = self.video(batch["video/patches"], batch["video/positions"], train=train)
-    if "audio/patches" in batch:
-      audio = self.audio(batch["audio/patches"], batch["audio/positions"], train=train)
+    return self.project(self.pool(batch, train=train), train=train)
+
+  def pool(self, batch: dict[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
+    """The towers: `*/pooled`. Every clip by itself."""
+    out = {}
+    for name, tower in (("video", self.video), ("audio", self.audio)):
+      if f"{name}/patches" in batch:
+        out[f"{name}/pooled"] = tower(batch[f"{name}/patches"], batch[f"{name}/positions"], train=train)
     if "text/ids" in batch:
-      ids, mask = batch["text/ids"], batch["text/mask"]
-      text = self.text(ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, mask.shape[-1]), train=train)
-    pooled = {"video/pooled": video, "audio/pooled": audio, "text/pooled": text}
-    out = {name: x for name, x in pooled.items() if x is not None}
-    if self.head != "none":
-      out |= self.heads(video, audio, text, train)
-    captions = lambda x: x.reshape(*batch["text/ids"].shape[:2], -1)
-    return {name: captions(x) if name.startswith("text/") else x for name, x in out.items()}
+      flat = lambda x: x.reshape(-1, x.shape[-1])
+      pooled = self.text(flat(batch["text/ids"]), flat(batch["text/mask"]), train=train)
+      out["text/pooled"] = pooled.reshape(*batch["text/ids"].shape[:2], -1)
+    return out
+
+  def project(self, pooled: dict[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
+    """The heads, added to what `pool` returned. Batch norm sees all clips."""
+    if self.head == "none":
+      return pooled
+    text = pooled.get("text/pooled")
+    flat = None if text is None else text.reshape(-1, text.shape[-1])
+    out = self.heads(pooled.get("video/pooled"), pooled.get("audio/pooled"), flat, train)
+    captions = lambda x: x.reshape(*text.shape[:2], -1)
+    return pooled | {name: captions(x) if name.startswith("text/") else x for name, x in out.items()}
 
 
 def encoder_fields(name: str, dropout: float) -> dict:

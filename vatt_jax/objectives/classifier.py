@@ -11,6 +11,7 @@ from vatt_jax.models import sizes
 from vatt_jax.models.classifier import Classifier
 from vatt_jax.models.towers import to_unit_range
 from vatt_jax.models.vatt import PROJECTION_INITS
+from vatt_jax.objectives.pieces import in_pieces
 from vatt_jax.training.sharding import TRANSFORMER_RULES
 
 
@@ -24,6 +25,7 @@ class ClassifierObjective:
     label_smoothing: for softmax.
     balanced: weights against frequent labels, for sigmoid.
     mix_up: alpha, 0 for none.
+    pieces: in which a batch goes through the model, see `objectives.pieces`.
   """
 
   model: Classifier
@@ -31,6 +33,7 @@ class ClassifierObjective:
   label_smoothing: float = 0.0
   balanced: bool = False
   mix_up: float = 0.0
+  pieces: int = 1
 
   partition_rules = TRANSFORMER_RULES
   spaces = {}
@@ -56,7 +59,9 @@ class ClassifierObjective:
     if train and self.mix_up:
       mixed, labels = classification.mix_up(mixing, to_unit_range(batch[patches]), labels, self.mix_up)
       batch = {**batch, patches: mixed}
-    logits = self.model.apply(variables, batch, train=train, rngs={"dropout": dropout})["logits"]
+    logits_of = lambda part: self.model.apply(variables, part, train=train, rngs={"dropout": dropout})["logits"]
+    inputs = {key: batch[key] for key in self.batch_keys[:2]}
+    logits = in_pieces(logits_of, inputs, self.pieces)
     if self.multiple:
       loss = classification.sigmoid_loss(logits, labels, present, self.balanced)
     else:
@@ -145,5 +150,10 @@ def from_config(config, options, vocabulary_size: int) -> ClassifierObjective:
     **fields,
   )
   return ClassifierObjective(
-    model, options.label.multiple, objective.label_smoothing, objective.balanced, objective.mix_up
+    model,
+    options.label.multiple,
+    objective.label_smoothing,
+    objective.balanced,
+    objective.mix_up,
+    config.get("accumulate", 1),
   )

@@ -11,7 +11,9 @@ import numpy as np
 from vatt_jax.losses.nce import LOSSES, masked_mean, untrained_level
 from vatt_jax.losses.ring import ring_sums
 from vatt_jax.models import sizes
+from vatt_jax.models.transformer import REMAT
 from vatt_jax.models.vatt import PROJECTION_INITS, TEXT_FORMS, Vatt
+from vatt_jax.objectives.pieces import in_pieces
 from vatt_jax.training.sharding import TRANSFORMER_RULES
 
 # pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
@@ -45,6 +47,7 @@ class VattObjective:
   reduction: str = "mean"
   groups: int = 1
   ring: bool = False
+  pieces: int = 1
   mesh: Mesh | None = None
 
   batch_keys = tuple(
@@ -86,9 +89,13 @@ class VattObjective:
 
   def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
     """Scalar loss, metrics and the new model state. The batch is the global one: all its clips are negatives."""
+    towers, heads = jax.random.split(rng)
+    pool = lambda part: self.model.apply(variables, part, train=train, rngs={"dropout": towers}, method="pool")
+    inputs = {key: batch[key] for key in self.batch_keys if not key.endswith("present")}
     out, model_state = self.model.apply(
-      variables, batch, train=train, rngs={"dropout": rng}, mutable=["batch_stats"] if train else []
-    )
+        variables, in_pieces(pool, inputs, self.pieces), train=train, rngs={"dropout": heads}, method="project",
+        mutable=["batch_stats"] if train else [],
+    )  # fmt: skip
     sums = functools.partial(ring_sums, mesh=self.mesh) if self.ring and self.mesh else None
     metrics, total = {}, 0.0
     for pair, weight in self.pairs.items():
@@ -172,6 +179,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     objective.reduction,
     objective.get("groups", 1),
     objective.get("ring", False),
+    config.get("accumulate", 1),
   )
 
 
@@ -182,7 +190,7 @@ def _check_names(fields: dict) -> None:
   known = {
     "video_projection_init": PROJECTION_INITS, "audio_projection_init": PROJECTION_INITS, "text_form": TEXT_FORMS,
     "text_aggregation": ("token", "mean"), "head": ("fac", "joint", "none"), "head_norms": ("video", "all"),
-    "va_to_vt": ("mlp", "linear"),
+    "va_to_vt": ("mlp", "linear"), "remat": REMAT, "dtype": ("float32", "bfloat16"),
   }  # fmt: skip
   for field, names in known.items():
     if field in fields and fields[field] not in names:

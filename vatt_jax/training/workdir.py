@@ -17,7 +17,7 @@ from vatt_jax.errors import UserError
 
 # What may differ between the stored config and that of the command that goes on.
 MAY_CHANGE = (
-    "mesh", "fsdp", "evaluators", "total_steps", "keep_checkpoints", "data.threads",
+    "mesh", "fsdp", "accumulate", "evaluators", "total_steps", "keep_checkpoints", "data.threads",
     "log_every_steps", "checkpoint_every_steps", "evaluate_every_steps",
 )  # fmt: skip
 

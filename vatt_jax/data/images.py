@@ -1,0 +1,84 @@
+"""Frames as arrays: resizing, mirroring and RandAugment, in uint8 from the decoder to the batch.
+
+OpenCV, because it resizes uint8 to uint8 (TensorFlow goes through float32, which costs more than twice as much) and
+because ALPRO's RandAugment is made of its affine maps.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+cv2.setNumThreads(0)  # The pipeline's own threads already use every core.
+
+Operation = Callable[[np.ndarray], np.ndarray]
+RAND_AUGMENT = ("video", "image")
+_BORDER = (128, 128, 128)
+
+
+def fit(
+  frames: np.ndarray, which: np.ndarray, size: tuple[int, int], flip: bool, operations: list[Operation]
+) -> np.ndarray:
+  """Frames uint8 (U, h, w, 3), of which `which` int (T,) are wanted -> uint8 (T, H, W, 3), all changed alike."""
+  height, width = size
+  fitted = np.empty([len(frames), height, width, 3], np.uint8)
+  for frame, place in zip(frames, fitted):
+    cv2.resize(frame, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
+    if flip:
+      cv2.flip(place, 1, dst=place)
+    for operation in operations:
+      place[:] = operation(place)
+  return fitted if len(which) == len(frames) else fitted[which]
+
+
+def rand_augment(kind: str) -> tuple[Operation, ...]:
+  """What RandAugment draws from (ALPRO): magnitude 5 of 10 for "video", 7 for "image"; signs are never flipped.
+
+  At magnitude 5 contrast, brightness and sharpness are factors of exactly 1: they stand in the list as identities.
+  """
+  level = {"video": 0.5, "image": 0.7}[kind]
+  shear, shift, factor = 0.3 * level, 10.0 * level, 1.8 * level + 0.1
+  same = lambda frame: frame
+  affine = [
+    _affine(np.array([[1, shear, 0], [0, 1, 0]])),
+    _affine(np.array([[1, 0, 0], [shear, 1, 0]])),
+    _affine(np.array([[1, 0, -shift], [0, 1, 0]])),
+    _affine(np.array([[1, 0, 0], [0, 1, -shift]])),
+    _rotate(30.0 * level),
+  ]
+  if kind == "video":
+    return (same, same, same, same, *affine, lambda frame: cv2.flip(frame, 1))
+  return (same, _brightness(factor), _sharpness(factor), *affine)
+
+
+def _affine(matrix: np.ndarray) -> Operation:
+  return lambda frame: cv2.warpAffine(frame, matrix, frame.shape[1::-1], flags=cv2.INTER_LINEAR, borderValue=_BORDER)
+
+
+def _rotate(degrees: float) -> Operation:
+  def rotate(frame):
+    height, width = frame.shape[:2]
+    return _affine(cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0))(frame)
+
+  return rotate
+
+
+def _brightness(factor: float) -> Operation:
+  table = np.clip(np.arange(256) * factor, 0, 255).astype(np.uint8)
+  return lambda frame: cv2.LUT(frame, table)
+
+
+def _sharpness(factor: float) -> Operation:
+  """Away from a blurred frame; the outermost pixels stay. Clipped, where the official code wraps around."""
+  kernel = np.ones([3, 3], np.float32)
+  kernel[1, 1] = 5.0
+  kernel /= kernel.sum()
+
+  def sharpen(frame):
+    out = frame.copy()
+    blurred = cv2.filter2D(frame, -1, kernel)[1:-1, 1:-1].astype(np.float32)
+    inner = blurred + factor * (frame[1:-1, 1:-1] - blurred)
+    out[1:-1, 1:-1] = np.clip(inner, 0, 255)
+    return out
+
+  return sharpen
