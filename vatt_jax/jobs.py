@@ -149,8 +149,12 @@ class Evaluation:
   def __init__(self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print):
     self._say = say
     self._shards = mesh.shape["replica"] * mesh.shape["data"]
+    compiled = lambda name: jax.jit(getattr(objective, name), out_shardings=mesh_lib.replicated(mesh))
+    matches = hasattr(objective, "match_tokens") and "vtm" in objective.model.parts
     self._setting = evaluators.Setting(
-      encode=jax.jit(objective.encode, out_shardings=mesh_lib.replicated(mesh)),
+      encode=compiled("encode"),
+      tokens=compiled("tokens") if matches else None,
+      match=compiled("match_tokens") if matches else None,
       spaces=objective.spaces,
       directory=inputs.directory,
       options=inputs.options,

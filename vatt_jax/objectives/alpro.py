@@ -68,6 +68,15 @@ class AlproEncoders:
     score = lambda model, batch: jax.nn.softmax(model.matching(_fused(model, batch)))[:, 1]
     return self.model.apply({"params": variables["params"]}, batch, method=score)
 
+  def match_tokens(self, variables: dict, batch: dict) -> jax.Array:
+    """As `match`, of what `tokens` gave: `video/tokens` (B, 1 + N, D), `text/tokens` (B, L, D), `text/mask` (B, L)."""
+
+    def score(model, batch):
+      fused = model.fuse(batch["text/tokens"], batch["text/mask"], batch["video/tokens"], train=False)
+      return jax.nn.softmax(model.matching(fused))[:, 1]
+
+    return self.model.apply({"params": variables["params"]}, batch, method=score)
+
   def answer(self, variables: dict, batch: dict) -> jax.Array:
     """Logits of the answers to question i about clip i, float32 (B, answers)."""
     return self.model.apply({"params": variables["params"]}, batch, method=lambda m, b: m.answer(_fused(m, b)))
