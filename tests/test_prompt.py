@@ -44,7 +44,7 @@ def test_a_prompter_teaches(miniature, tmp_path):
   np.testing.assert_allclose(features[3], own, atol=1e-5)
   frames = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3)).astype(np.uint8)
   seen = model.entities(frames)
-  assert seen.shape == (2, 4)
+  assert seen.shape == (2, 4) and tuple(model.config.entities) == ("red", "blue", "green", "yellow")
   with pytest.raises(UserError, match="holds something already"):
     prompt.prompt(str(tmp_path / "prompter"), str(tmp_path / "colours.txt"), teacher)
 
@@ -54,3 +54,4 @@ def test_a_prompter_teaches(miniature, tmp_path):
   train.train(config, str(tmp_path / "alpro"))
   trained = vatt_jax.load(str(tmp_path / "alpro"))
   np.testing.assert_allclose(trained.entities(frames), seen, atol=1e-5)  # The teacher is what it was.
+  assert trained.config.entities == model.config.entities

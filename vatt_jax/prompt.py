@@ -19,7 +19,6 @@ from vatt_jax.training import checkpoints
 ARTICLES = ("a", "the", "one")
 VIDEO = ("A footage of", "A video of", "A portrait of", "A video footage of")
 IMAGE = ("A photo of", "A picture of", "A good photo of", "A good picture of")
-ENTITIES = "entities.txt"  # of a directory: what the prompts stand for, one a line
 AT_ONCE = 256  # sentences per batch
 
 # How an entity becomes prompts, by name: beginnings of sentences -> patterns.
@@ -68,7 +67,7 @@ def prompt(checkpoint: str, entities: str, output: str, source: str = "templates
       "prompts": {"checkpoint": checkpoint, "source": source, "entities": len(found)},
   }  # fmt: skip
   manifest["config"]["model"]["entities"] = len(found)
-  kept = {ENTITIES: "".join(f"{name}\n" for name in found).encode()}
+  kept = {jobs.ENTITIES: "".join(f"{name}\n" for name in found).encode()}
   if model.tokenizer:
     kept[f"{text.FOLDER}/{model.tokenizer.file}"] = model.tokenizer.content
   checkpoints.save_variables(output, variables, manifest, kept)
