@@ -191,7 +191,7 @@ def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collec
   })  # fmt: skip
   config.model = ml_collections.ConfigDict({
       "video_size": "base", "text_size": "base", "vocabulary_size": 0, "fusion_layers": 6, "embedding_width": 256,
-      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1,
+      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1, "remat": "none",
   })  # fmt: skip
   config.data = vatt_data()
   del config.data["audio"]
