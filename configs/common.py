@@ -163,6 +163,14 @@ def retrieval(split: str, when: str, windows: int = 1) -> ml_collections.ConfigD
   )
 
 
+def matching(split: str, when: str, candidates: int = 0) -> ml_collections.ConfigDict:
+  """Retrieval by matching scores of all pairs, or of each one's nearest `candidates` by cosine (ALPRO A.2)."""
+  return ml_collections.ConfigDict({
+      "kind": "matching", "split": split, "when": when, "windows": 1, "candidates": candidates, "decimals": 4,
+      "batch_size": 64,
+  })  # fmt: skip
+
+
 def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collections.ConfigDict:
   """What ALPRO's stages share (ALPRO sections 3.4 and 4.1, A.2).
 
@@ -183,7 +191,7 @@ def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collec
   })  # fmt: skip
   config.model = ml_collections.ConfigDict({
       "video_size": "base", "text_size": "base", "vocabulary_size": 0, "fusion_layers": 6, "embedding_width": 256,
-      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1,
+      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1, "remat": "none",
   })  # fmt: skip
   config.data = vatt_data()
   del config.data["audio"]

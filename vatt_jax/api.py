@@ -30,6 +30,8 @@ def load(place: str) -> "Model":
   home = checkpoints.home(checkpoint)
   config = ml_collections.ConfigDict(checkpoints.manifest(checkpoint)["config"], convert_dict=True)
   kept = home / jobs.LABELS
+  named = home / jobs.ENTITIES
+  config.entities = named.read_text().splitlines() if named.exists() else []
   options = jobs.input_options(config.data, tuple(kept.read_text().splitlines()) if kept.exists() else ())
   special = options.text is not None and options.text.special_tokens
   tokenizer = text_lib.load_tokenizer(home, special_tokens=special)
@@ -137,8 +139,8 @@ class AlproModel(Model):
   """A model that also looks at video and text together.
 
   `encode` gives `video/tokens` (B, 1 + N, D), the class token first, `text/tokens` (B, L, D), and of unit length
-  `video/vtc` and `text/vtc` (B, E). Clips must have the T, H and W of training. `config.answers` names the answers, in the
-  order of their logits, where they are known.
+  `video/vtc` and `text/vtc` (B, E). Clips must have the T, H and W of training. `config.answers` and
+  `config.entities` name the answers and the entities, in the order of their figures, where they are known.
   """
 
   _pads_ids = False

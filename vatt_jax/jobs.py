@@ -24,6 +24,7 @@ from vatt_jax.models import positions
 from vatt_jax.training import checkpoints, mesh as mesh_lib, sharding, workdir as workdir_lib
 from vatt_jax.training.state import State
 
+ENTITIES = "entities.txt"  # of a prompter, and of a model that it teaches: its entities, one a line
 LABELS = "labels.txt"  # of a workdir: the classes that its model knows, one a line
 
 
@@ -35,11 +36,13 @@ class Inputs:
     directory: of the prepared data set.
     options: how records become examples.
     tokenizer: None where the data set has no captions.
+    entities: what a prompter's prompts stand for, one a line; empty where there is none.
   """
 
   directory: str
   options: pipeline.InputOptions
   tokenizer: text.Tokenizer | None
+  entities: bytes = b""
 
   @property
   def vocabulary_size(self) -> int:
@@ -99,7 +102,8 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   options = input_options(config.data, names)
   special = options.text is not None and options.text.special_tokens
   tokenizer = text.load_tokenizer(workdir, *homes, directory, special_tokens=special) if options.text else None
-  return Inputs(directory, options, tokenizer)
+  named = [path for home in (epath.Path(workdir), *homes) if (path := home / ENTITIES).exists()]
+  return Inputs(directory, options, tokenizer, named[0].read_bytes() if named else b"")
 
 
 def mixture(data: ml_collections.ConfigDict) -> list[tuple[str, int]]:
@@ -127,6 +131,9 @@ def keep_vocabularies(inputs: Inputs, workdir: str) -> None:
   """Copies tokenizer and class names beside the weights that are trained with them."""
   if inputs.tokenizer:
     text.save_tokenizer(inputs.tokenizer, workdir)
+  path = epath.Path(workdir) / ENTITIES
+  if inputs.entities and not path.exists():
+    path.write_bytes(inputs.entities)
   path = epath.Path(workdir) / LABELS
   if inputs.options.label and inputs.options.label.names and not path.exists():
     path.write_text("".join(f"{name}\n" for name in inputs.options.label.names))
@@ -149,8 +156,12 @@ class Evaluation:
   def __init__(self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print):
     self._say = say
     self._shards = mesh.shape["replica"] * mesh.shape["data"]
+    compiled = lambda name: jax.jit(getattr(objective, name), out_shardings=mesh_lib.replicated(mesh))
+    matches = hasattr(objective, "match_tokens") and "vtm" in objective.model.parts
     self._setting = evaluators.Setting(
-      encode=jax.jit(objective.encode, out_shardings=mesh_lib.replicated(mesh)),
+      encode=compiled("encode"),
+      tokens=compiled("tokens") if matches else None,
+      match=compiled("match_tokens") if matches else None,
       spaces=objective.spaces,
       directory=inputs.directory,
       options=inputs.options,

@@ -122,3 +122,15 @@ def test_part_of_a_clip_is_refused():
   model, batch = Alpro(**TINY), tiny_batch()
   with pytest.raises(ValueError, match="11 patches are not the 2 x 6"):
     model.init(jax.random.key(0), {**batch, "video/patches": batch["video/patches"][:, :11]}, train=False)
+
+
+def test_memory_saved_changes_nothing():
+  model, batch = Alpro(**TINY), tiny_batch()
+  variables = random_variables(model, batch)
+
+  def gradient(model):
+    total = lambda v: sum(jnp.sum(jnp.sin(x)) for x in model.apply(v, batch, train=False).values())
+    return jax.jit(jax.grad(total))(variables)
+
+  saved = gradient(model.clone(remat="full"))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), gradient(model), saved)

@@ -62,7 +62,8 @@ def alpro_model(**found) -> dict:
   """The fields of `models.alpro.Alpro`; `found` are those that the file told."""
   return {
       "video_size": "base", "text_size": "base", "vocabulary_size": 0, "fusion_layers": 6, "embedding_width": 256,
-      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1, **found,
+      "entities": 0, "max_length": 512, "dropout": 0.1, "drop_path": 0.1, "remat": "none",
+      **found,
   }  # fmt: skip
 
 

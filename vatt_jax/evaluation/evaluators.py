@@ -10,9 +10,9 @@ import tqdm
 from vatt_jax.data import pipeline, records as records_lib
 from vatt_jax.data.text import Tokenizer, nearest_captions
 from vatt_jax.errors import UserError
-from vatt_jax.evaluation import classification
+from vatt_jax.evaluation import classification, matching
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet
-from vatt_jax.evaluation.retrieval import evaluate_set
+from vatt_jax.evaluation.retrieval import cosine_similarity, evaluate_set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Setting:
     spaces: which outputs meet, as objectives have it.
     directory, options, tokenizer: the data set and how it is read.
     place: puts a host batch onto devices.
+    tokens, match: of models that look at video and text together: jitted, as in `objectives.alpro`.
   """
 
   encode: Callable[[dict, dict], dict]
@@ -32,6 +33,8 @@ class Setting:
   options: pipeline.InputOptions
   tokenizer: Tokenizer | None
   place: Callable[[dict], dict] = lambda batch: batch
+  tokens: Callable[[dict, dict], dict] | None = None
+  match: Callable[[dict, dict], jax.Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,7 @@ class _Views:
   def __init__(self, config, records, setting, batch_size, description, progress):
     spread = lambda n: np.linspace(0.0, 1.0, n) if n > 1 else np.array([0.5])
     self._places = [(w, c) for c in spread(config.get("crops", 1)) for w in spread(config.windows)]
-    self._records, self._setting, self._batch_size = records, setting, batch_size
+    self._records, self._setting, self.batch_size = records, setting, batch_size
     self._bar = dict(desc=description, unit="clip", leave=False, disable=not progress)
     self.count = len(self._places)
     self.broken: set[int] = set()
@@ -87,11 +90,11 @@ class _Views:
     with tqdm.tqdm(total=self.count * total, **self._bar) as bar:
       for offset, crop_place in self._places:
         batches = pipeline.evaluation_batches(
-          self._records, self._batch_size, self._setting.options, self._setting.tokenizer,
+          self._records, self.batch_size, self._setting.options, self._setting.tokenizer,
           offset=offset, crop_place=crop_place, on_broken=lambda number, _: self.broken.add(number),
         )  # fmt: skip
         for i, batch in enumerate(batches):
-          rows = np.arange(i * self._batch_size, min((i + 1) * self._batch_size, total))
+          rows = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, total))
           batch.pop("valid")  # Rows of broken records are taken out at the end: views may differ in what is readable.
           yield rows, batch
           bar.update(len(rows))
@@ -124,6 +127,33 @@ def retrieval(name, config, setting, variables, records, views) -> tuple[dict, E
     **_columns(records, kept, rate),
   )
   return evaluate_set(embedded), embedded
+
+
+def match(name, config, setting, variables, records, views) -> tuple[dict, None]:
+  """Retrieval by looking at pairs; `config.candidates` nearest ones by cosine, or all for 0."""
+  if setting.match is None or not setting.spaces:
+    raise UserError(f"config.evaluators.{name} needs a model with the parts vtc and vtm.")
+  if views.count != 1:
+    raise UserError(f"config.evaluators.{name} looks at one view of each clip: windows and crops are 1.")
+  parts, both = {}, np.zeros([len(records)], bool)
+  for rows, batch in views:
+    out = jax.device_get(setting.tokens(variables, setting.place(batch)))
+    for key, value in {**out, "text/mask": batch["text/mask"]}.items():
+      value = value[:, 0] if key.startswith("text/") else value
+      parts.setdefault(key, np.zeros([len(records), *value.shape[1:]], value.dtype))[rows] = value[: len(rows)]
+    both[rows] = (batch["video/present"] & batch["text/present"])[: len(rows)]
+  kept = np.intersect1d(views.readable(), np.flatnonzero(both))
+  parts = {key: value[kept] for key, value in parts.items()}
+
+  def score(texts, videos):
+    numbers = {"video/tokens": videos, "text/tokens": texts, "text/mask": texts}
+    batch = {key: parts[key][chosen] for key, chosen in numbers.items()}
+    return np.asarray(jax.device_get(setting.match(variables, setting.place(batch))))
+
+  wanted = matching.candidates(parts["video/vtc"], parts["text/vtc"], config.candidates)
+  scores = matching.score_pairs(score, wanted, views.batch_size)
+  similarity = cosine_similarity(parts["text/vtc"], parts["video/vtc"])
+  return matching.metrics(scores, similarity, config.decimals if config.decimals >= 0 else None), None
 
 
 def classify(name, config, setting, variables, records, views) -> tuple[dict, None]:
@@ -190,4 +220,4 @@ def _at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
 
 
 SHOWN_SECONDS = 10  # of each sound, in the report
-EVALUATORS = {"retrieval": retrieval, "classification": classify}
+EVALUATORS = {"retrieval": retrieval, "matching": match, "classification": classify}

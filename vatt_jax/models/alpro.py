@@ -38,6 +38,7 @@ class Alpro(nn.Module):
     max_length: of the text's position table.
     dropout: of the text's layers; the video's have none.
     drop_path: of the video's layers.
+    remat: a name in `transformer.REMAT`: less memory, more computation.
   """
 
   video_size: str
@@ -52,6 +53,7 @@ class Alpro(nn.Module):
   max_length: int = 512
   dropout: float = 0.1
   drop_path: float = 0.1
+  remat: str = "none"
 
   @property
   def fuses(self) -> bool:
@@ -59,10 +61,10 @@ class Alpro(nn.Module):
 
   def setup(self):
     video, text = size(self.video_size), size(self.text_size)
-    self.video = TimeSformer(**vars(video), grid=self.video_grid, drop_path=self.drop_path)
+    self.video = TimeSformer(**vars(video), grid=self.video_grid, drop_path=self.drop_path, remat=self.remat)
     self.text = Bert(
       **vars(text), vocabulary_size=self.vocabulary_size, fusion_layers=self.fusion_layers, fuses=self.fuses,
-      max_length=self.max_length, dropout=self.dropout,
+      max_length=self.max_length, dropout=self.dropout, remat=self.remat,
     )  # fmt: skip
     if "vtc" in self.parts:
       self.video_projection = linear(self.embedding_width, video.width)

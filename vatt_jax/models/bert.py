@@ -26,6 +26,7 @@ class Bert(nn.Module):
     fuses: whether those are there at all.
     max_length: of the position table.
     dropout: one rate for embeddings, attention weights and branches.
+    remat: a name in `transformer.REMAT`: less memory, more computation.
   """
 
   layers: int
@@ -38,6 +39,7 @@ class Bert(nn.Module):
   fuses: bool = True
   max_length: int = 512
   dropout: float = 0.1
+  remat: str = "none"
 
   def setup(self):
     embed = lambda size: nn.Embed(size, self.width, embedding_init=normal)
@@ -45,9 +47,8 @@ class Bert(nn.Module):
     self.input_norm = nn.LayerNorm(epsilon=EPSILON)
     self.input_dropout = Dropout(self.dropout)
     count = self.layers if self.fuses else self.layers - self.fusion_layers
-    self.layer = [
-      BertLayer(self.heads, self.feed_forward, self.head_width, self.dropout, EPSILON) for _ in range(count)
-    ]
+    kind = transformer.rematerialised(BertLayer, self.remat)
+    self.layer = [kind(self.heads, self.feed_forward, self.head_width, self.dropout, EPSILON) for _ in range(count)]
 
   def __call__(self, ids: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
     """Text mode: ids int32 (B, L), mask bool (B, L) -> (B, L, D)."""

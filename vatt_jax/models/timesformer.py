@@ -88,6 +88,7 @@ class TimeSformer(nn.Module):
     layers, width, feed_forward, heads, head_width: as in `models.sizes`.
     grid: (T, H/h, W/w); every patch of it has to be there.
     drop_path: rate of the last layer; it grows linearly from 0 in the first.
+    remat: a name in `transformer.REMAT`: less memory, more computation.
   """
 
   layers: int
@@ -97,6 +98,7 @@ class TimeSformer(nn.Module):
   head_width: int
   grid: tuple[int, int, int]
   drop_path: float = 0.1
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, patches: jax.Array, *, train: bool) -> jax.Array:
@@ -110,8 +112,9 @@ class TimeSformer(nn.Module):
     class_token = self.param("class_token", normal, (self.width,))
     x = x.reshape(-1, T, N, self.width) + places[None, None, 1:] + times[None, :, None]
     token = jnp.broadcast_to(class_token + places[0], (len(x), self.width))
+    kind = transformer.rematerialised(DividedLayer, self.remat)
     for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.layers)):
-      layer = DividedLayer(self.heads, self.feed_forward, self.head_width, float(rate), name=f"layer_{i}")
+      layer = kind(self.heads, self.feed_forward, self.head_width, float(rate), name=f"layer_{i}")
       token, x = layer(token, x, train)
     norm = transformer.layer_norm("final_norm")
     return jnp.concatenate([norm(token)[:, None], jnp.mean(norm(x), axis=1)], axis=1)

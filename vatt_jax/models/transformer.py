@@ -149,7 +149,7 @@ class Encoder(nn.Module):
     if self.scan:
       x = self._scan(x, bias, train)
     else:
-      kind = nn.remat(Layer, policy=REMAT[self.remat], static_argnums=(3,)) if REMAT[self.remat] else Layer
+      kind = rematerialised(Layer, self.remat)
       for i in range(self.layers):
         x = kind(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
     x = layer_norm("final_norm")(x.astype(jnp.float32))
@@ -170,6 +170,11 @@ class Encoder(nn.Module):
     if REMAT[self.remat]:
       one = jax.checkpoint(one, policy=REMAT[self.remat], prevent_cse=False)
     return jax.lax.scan(one, x, stacked)[0]
+
+
+def rematerialised(layer: type[nn.Module], name: str) -> type[nn.Module]:
+  """A layer called as layer(x, y, train), computed again in the backward pass as `REMAT[name]` says."""
+  return nn.remat(layer, policy=REMAT[name], static_argnums=(3,)) if REMAT[name] else layer
 
 
 def padding_bias(mask: jax.Array) -> jax.Array:

@@ -16,6 +16,8 @@ from vatt_jax.losses import alpro as losses
 from vatt_jax.losses.nce import masked_mean
 from vatt_jax.models import sizes
 from vatt_jax.models.alpro import Alpro, unit
+from vatt_jax.models.transformer import REMAT
+from vatt_jax.training.sharding import TRANSFORMER_RULES
 
 TERMS = ("vtc", "vtm", "mlm", "pem")
 TEMPERATURES = (0.001, 0.5)
@@ -28,7 +30,7 @@ class AlproEncoders:
   """What all objectives on this model can do once it is trained."""
 
   model: Alpro
-  partition_rules = ((".*", ()),)  # every parameter on every device
+  partition_rules = TRANSFORMER_RULES
   # Heads start from scratch where `init_from` has none; so do position tables of time.
   fresh = r"^params/(video_projection|text_projection|temperature|vtm|mlm|pem|qa)(/|$)"
 
@@ -66,6 +68,15 @@ class AlproEncoders:
   def match(self, variables: dict, batch: dict) -> jax.Array:
     """How probable it is that clip i and caption i belong together, float32 (B,)."""
     score = lambda model, batch: jax.nn.softmax(model.matching(_fused(model, batch)))[:, 1]
+    return self.model.apply({"params": variables["params"]}, batch, method=score)
+
+  def match_tokens(self, variables: dict, batch: dict) -> jax.Array:
+    """As `match`, of what `tokens` gave: `video/tokens` (B, 1 + N, D), `text/tokens` (B, L, D), `text/mask` (B, L)."""
+
+    def score(model, batch):
+      fused = model.fuse(batch["text/tokens"], batch["text/mask"], batch["video/tokens"], train=False)
+      return jax.nn.softmax(model.matching(fused))[:, 1]
+
     return self.model.apply({"params": variables["params"]}, batch, method=score)
 
   def answer(self, variables: dict, batch: dict) -> jax.Array:
@@ -283,6 +294,10 @@ def build_model(config, options, vocabulary_size: int, parts: tuple[str, ...], a
   """The model of `config.model` for these inputs."""
   for field in ("video_size", "text_size"):
     sizes.size(config.model[field])
+  if (remat := config.model.get("remat", "none")) not in REMAT:
+    raise ValueError(f"remat {remat!r} is not one of {', '.join(REMAT)}")
+  if config.get("accumulate", 1) != 1:
+    raise ValueError("accumulate is not for ALPRO; model.remat saves memory")
   video, text = options.video, options.text
   if video and (video.patch[0] != 1 or video.drop_rate):
     raise ValueError("ALPRO sees every patch of single frames: data.video.patch is (1, h, w), drop_rate 0")

@@ -1,0 +1,57 @@
+"""From a prompter to pretraining with the entities that it knows."""
+
+import numpy as np
+import pytest
+
+from tests.test_configs import load
+import vatt_jax
+from vatt_jax import prompt, train
+from vatt_jax.errors import UserError
+from vatt_jax.training import checkpoints
+
+COLOURS = "red 30\nblue 20\ngreen\nyellow\tThe colour of lemons.\n"
+
+
+def test_the_twelve_templates():
+  video, image = (prompt.SOURCES["templates"](begins) for begins in (prompt.VIDEO, prompt.IMAGE))
+  assert len(set(video)) == len(set(image)) == 12
+  assert "A video footage of one {}." in video and "A good photo of the {}." in image
+
+
+def test_entities_are_read_as_they_are_written(tmp_path):
+  path = tmp_path / "entities.txt"
+  path.write_text(COLOURS + "\nred\nfire engine 7\n")
+  found = prompt.read_entities(str(path), 10)
+  assert found == {"red": "", "blue": "", "green": "", "yellow": "The colour of lemons.", "fire engine": ""}
+  assert list(prompt.read_entities(str(path), 2)) == ["red", "blue"]
+  path.write_text("red\n")
+  with pytest.raises(UserError, match="names 1 entities; there have to be two"):
+    prompt.read_entities(str(path), 10)
+
+
+def test_a_prompter_teaches(miniature, tmp_path):
+  config = load("configs/pretrain/prompter.py", "smoke")[1]
+  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
+  train.train(config, str(tmp_path / "prompter"))
+  (tmp_path / "colours.txt").write_text(COLOURS)
+  teacher = str(tmp_path / "teacher")
+  prompt.prompt(str(tmp_path / "prompter"), str(tmp_path / "colours.txt"), teacher)
+  model = vatt_jax.load(teacher)
+  sentences = [f"{begin} {article} blue." for begin in prompt.VIDEO for article in prompt.ARTICLES]
+  features = checkpoints.restore_variables(checkpoints.find(teacher))["prompter"]["video_prompts"]
+  np.testing.assert_allclose(features[1], model.encode(text=sentences)["text/vtc"].mean(0), atol=1e-5)
+  own = model.encode(text=["The colour of lemons."])["text/vtc"][0]
+  np.testing.assert_allclose(features[3], own, atol=1e-5)
+  frames = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3)).astype(np.uint8)
+  seen = model.entities(frames)
+  assert seen.shape == (2, 4) and tuple(model.config.entities) == ("red", "blue", "green", "yellow")
+  with pytest.raises(UserError, match="holds something already"):
+    prompt.prompt(str(tmp_path / "prompter"), str(tmp_path / "colours.txt"), teacher)
+
+  config = load("configs/pretrain/alpro.py", "smoke")[1]
+  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
+  config.init_from, config.init_ignore = teacher, "^params/"
+  train.train(config, str(tmp_path / "alpro"))
+  trained = vatt_jax.load(str(tmp_path / "alpro"))
+  np.testing.assert_allclose(trained.entities(frames), seen, atol=1e-5)  # The teacher is what it was.
+  assert trained.config.entities == model.config.entities
