@@ -89,6 +89,17 @@ def test_spectrograms_and_grouped_batches_train(miniature, tmp_path):
   assert (tmp_path / "results.json").exists()
 
 
+def test_mixtures_train_and_bad_ones_are_sentences(miniature, tmp_path):
+  config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
+  config.data.mixture, config.data.clip_spans = ((miniature, 1), (miniature, 2)), True
+  train.train(config, str(tmp_path))
+  assert (tmp_path / "results.json").exists()
+  for pairs in (((miniature, 0),), ((miniature, "much"),), (miniature,)):
+    config.data.mixture = pairs
+    with pytest.raises(UserError, match="config.data.mixture = .* cannot be used"):
+      jobs.mixture(config.data)
+
+
 def test_unknown_fields_and_objectives_are_named():
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.objective.name = "vat"

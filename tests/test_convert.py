@@ -145,7 +145,7 @@ def test_the_summary_names_what_was_dropped(source, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, sentence", [
     ([], "--from, --checkpoint, --output missing"),
-    (["--from=caffe", "--checkpoint=a", "--output=b"], "--from=caffe is not one of vatt_tf, t5"),
+    (["--from=caffe", "--checkpoint=a", "--output=b"], "--from=caffe is not one of vatt_tf"),
     (["--from=vatt_tf", "--checkpoint=/nowhere/ckpt-1", "--output=b"], "no TensorFlow checkpoint at /nowhere/ckpt-1"),
     (["--from=t5", "--checkpoint=/nowhere", "--output=b"], "there is no /nowhere"),
     (["stray"], "unexpected arguments stray"),

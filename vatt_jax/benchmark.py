@@ -266,10 +266,11 @@ def _processor_seconds(batches: Iterator, count: int) -> float:
 
   def settled():
     """Processor seconds once the threads that read ahead have nothing left to do."""
-    before = -1.0
-    while time.process_time() - before > 0.002:
+    quiet = 0
+    while quiet < 4:  # On a busy machine a thread may have to wait for its turn.
       before = time.process_time()
       time.sleep(0.05)
+      quiet = quiet + 1 if time.process_time() - before < 0.002 else 0
     return time.process_time()
 
   began = settled()

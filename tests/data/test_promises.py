@@ -19,7 +19,7 @@ from vatt_jax.errors import UserError
 class Letters:
   """A token for each letter."""
 
-  vocabulary_size, file, content = 256, "", b""
+  vocabulary_size, file, content, end = 256, "", b"", None
 
   def encode(self, text):
     return [ord(letter) % 256 for letter in text if letter.isalpha()]

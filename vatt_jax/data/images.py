@@ -31,6 +31,11 @@ def fit(
   return fitted if len(which) == len(frames) else fitted[which]
 
 
+def merge(*planes: np.ndarray) -> np.ndarray:
+  """Three planes uint8 (n,) -> (n, 1, 3)."""
+  return cv2.merge(planes)
+
+
 def rand_augment(kind: str) -> tuple[Operation, ...]:
   """What RandAugment draws from (ALPRO): magnitude 5 of 10 for "video", 7 for "image"; signs are never flipped.
 

@@ -103,7 +103,7 @@ def restore(checkpoint: epath.Path, like: State) -> State:
 def restore_variables(checkpoint: epath.Path) -> dict:
   """The variables {"params": ..., ...} of a checkpoint as host arrays: the average if there is one, no optimizer."""
   checkpointer = ocp.PyTreeCheckpointer()
-  metadata = ocp.StandardCheckpointer().metadata((checkpoint / "state").resolve()).item_metadata.tree
+  metadata = ocp.PyTreeCheckpointHandler().metadata((checkpoint / "state").resolve()).tree
   averaged = bool(metadata.get("ema"))
   wanted = {name: metadata[name] for name in ("ema" if averaged else "params", "model_state")}
   numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
