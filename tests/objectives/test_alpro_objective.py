@@ -106,6 +106,22 @@ def test_what_one_stage_takes_over_from_another(fitted):
   assert taken["params"] == {} and set(taken["prompter"]) == set(pretrained["prompter"])
 
 
+def test_pictures_take_the_prompts_for_pictures(fitted):
+  objective, variables = fitted
+  patches = tiny_batch(4)["video/patches"]
+  patches[1, 6:] = patches[1, :6]  # The second frame is the first.
+  run = jax.jit(lambda variables, patches: objective.entities(variables, patches, objective._still(patches)))
+  found = run(variables, patches)
+  swapped = dict(
+    zip(("video_prompts", "image_prompts"), (variables["prompter"][n] for n in ("image_prompts", "video_prompts")))
+  )
+  others = run(variables | {"prompter": variables["prompter"] | swapped}, patches)
+  plain = jax.jit(objective.entities)(variables, patches)
+  np.testing.assert_allclose(found[np.array([0, 2, 3])], plain[np.array([0, 2, 3])], atol=1e-6)
+  np.testing.assert_allclose(others[1], plain[1], atol=1e-6)
+  assert np.abs(found[1] - plain[1]).max() > 1e-3
+
+
 def test_wrong_settings_are_named():
   with pytest.raises(ValueError, match="itm"):
     AlproObjective(model("vtc"), {"itm": 1.0})

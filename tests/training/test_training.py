@@ -210,3 +210,10 @@ def test_metrics_of_work_that_is_done_again_are_removed(tmp_path):
     file.write('{"step": 40, "lo')  # cut off by a kill
   workdir.MetricsLog(str(tmp_path), 20).close()
   assert [row["step"] for row in workdir.read_metrics(str(tmp_path))] == [10, 20]
+
+
+def test_the_linear_schedule_counts_updates_from_one():
+  rate = optimizers.warmup_linear(1e-4, 1e-8, 50, 1000)
+  at = lambda update: float(rate(update - 1))
+  assert at(25) == pytest.approx(5e-5) and at(50) == pytest.approx(1e-4) and at(1) > 0
+  assert at(525) == pytest.approx(5e-5) and at(1000) == pytest.approx(1e-8)

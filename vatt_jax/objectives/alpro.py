@@ -83,19 +83,22 @@ class AlproEncoders:
     """Logits of the answers to question i about clip i, float32 (B, answers)."""
     return self.model.apply({"params": variables["params"]}, batch, method=lambda m, b: m.answer(_fused(m, b)))
 
-  def entities(self, variables: dict, patches: jax.Array, prompts: str = "video_prompts") -> jax.Array:
+  def entities(self, variables: dict, patches: jax.Array, still: jax.Array | None = None) -> jax.Array:
     """What the prompter sees in clips (B, T*N, P): probabilities float32 (B, entities).
 
     Args:
       variables: with a collection `prompter`, that of a pretrained model or of the prompter itself.
-      prompts: "image_prompts" for pictures.
+      still: bool (B,), which clips are pictures and so take the prompts for pictures; None: none of them.
     """
     prompter = variables["prompter"]
     weights = prompter if "video" in prompter else variables["params"]
 
     def probabilities(model, patches):
       video = unit(model.video_projection(model.encode_video(patches, train=False)[:, 0]))
-      return jax.nn.softmax(video @ prompter[prompts].T / jnp.clip(model.temperature, *TEMPERATURES))
+      similarity = video @ prompter["video_prompts"].T
+      if still is not None:
+        similarity = jnp.where(still[:, None], video @ prompter["image_prompts"].T, similarity)
+      return jax.nn.softmax(similarity / jnp.clip(model.temperature, *TEMPERATURES))
 
     return self.model.clone(parts=("vtc",)).apply({"params": weights}, patches, method=probabilities)
 
@@ -204,7 +207,8 @@ class AlproObjective(AlproEncoders):
     """
     labels = None
     if self._weight("pem"):
-      labels = self.entities(variables, self._only(batch["video/patches"], inside))
+      patches = batch["video/patches"]
+      labels = self.entities(variables, self._only(patches, inside), self._still(patches))
     values, metrics = self.model.apply(
       {"params": variables["params"]}, batch, hidden, selected, inside, labels, pick, train,
       rngs={"dropout": dropout}, method=lambda *args: self._losses(*args),
@@ -272,6 +276,11 @@ class AlproObjective(AlproEncoders):
     values = batch["video/patches"].shape[-1] // 3
     side = int(values**0.5)
     return side, values // side
+
+  def _still(self, patches: jax.Array) -> jax.Array:
+    """Which clips show one picture all the time, bool (B,); they were pictures, repeated."""
+    frames = patches.reshape(len(patches), self.model.video_grid[0], -1)
+    return jnp.all(frames == frames[:, :1], axis=(1, 2))
 
   def _only(self, patches: jax.Array, inside: jax.Array) -> jax.Array:
     """Clips (B, T*N, P) that are black outside of a rectangle (B, N)."""
