@@ -249,6 +249,22 @@ def test_damaged_files_are_told(miniature, tmp_path):
     records_lib.Records(f"{tmp_path}/data", "train")
 
 
+# ---- Waiting
+
+
+@pytest.mark.slow
+def test_a_model_slower_than_the_reader_does_not_wait():
+  records, order = clips.Memory([clips.record(2.0)] * 16), order_lib.plain(16, 8, 0)
+  stream = pipeline.training_batches(records, order, ALL, Letters(), end_step=60)
+  batches, waited = pipeline.fetched_ahead(stream), []
+  for _ in range(60):
+    began = time.monotonic()
+    next(batches)
+    waited.append(time.monotonic() - began)
+    time.sleep(0.2)
+  assert sum(waited[10:]) / (50 * 0.2) < 0.01
+
+
 # ---- Memory
 
 
