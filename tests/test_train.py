@@ -201,6 +201,7 @@ def test_help_teaches():
   assert process.returncode == 0 and "goes on where it stopped" in process.stdout and "--workdir" in process.stdout
 
 
+@pytest.mark.slow  # tests/training/test_layouts.py has the ring too.
 def test_the_ring_trains_to_the_same_losses(miniature, tmp_path):
   """Eight devices, similarities block by block against all at once."""
   losses = []

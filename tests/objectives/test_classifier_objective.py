@@ -20,7 +20,7 @@ def get(name, argument="smoke", **changes):
   return config
 
 
-@pytest.fixture(scope="module", params=["mbs,smoke", "ma_medium,smoke"], ids=["specific", "agnostic"])
+@pytest.fixture(scope="module", params=[pytest.param("mbs,smoke", marks=pytest.mark.slow), "ma_medium,smoke"])
 def pretrained(request, tmp_path_factory, miniature):
   workdir = tmp_path_factory.mktemp("pretrained")
   config = get("configs.pretrain.vatt", request.param, data__directory=miniature, total_steps=1)

@@ -65,7 +65,10 @@ def one_device(request):
   return request.param, three_steps((1, 1, 1), False, {}, request.param)[0]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+SLOW = ("data", "tensor", "one device, remat")  # The others have their parts.
+
+
+@pytest.mark.parametrize("layout", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in LAYOUTS])
 def test_equals_one_device(layout, one_device):
   argument, (loss, norm, params) = one_device
   (found_loss, found_norm, found_params), state = three_steps(*LAYOUTS[layout], argument)

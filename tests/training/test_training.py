@@ -125,7 +125,9 @@ def test_mesh_fills_in_and_refuses():
 def test_the_first_matching_rule_decides():
   mesh = mesh_lib.make_mesh((1, 4, 2))
   shapes = {"a": {"kernel": jax.ShapeDtypeStruct((8, 8), jnp.float32)}, "b": jax.ShapeDtypeStruct((4,), jnp.float32)}
-  placed = sharding.shardings(shapes, ((r"a/kernel", ("data", "model")), (".*", ())), mesh)
+  rules = ((r"a/kernel", ("data", "model")), (".*", ()))
+  assert sharding.shardings(shapes, rules, mesh)["a"]["kernel"].shard_shape((8, 8)) == (8, 4)
+  placed = sharding.shardings(shapes, rules, mesh, fsdp=True)
   assert placed["a"]["kernel"].shard_shape((8, 8)) == (2, 4) and placed["b"].shard_shape((4,)) == (4,)
   assert "68 parameters" in sharding.parameter_table(shapes, placed)
   with pytest.raises(ValueError, match="no partition rule matches b"):
