@@ -3,8 +3,8 @@
   python -m vatt_jax.prepare --source=demo --output=data/demo
   python -m vatt_jax.train --config=configs/pretrain/vatt_demo.py --config.data.directory=data/demo --workdir=runs/demo
 
-Two CPU cores, 8 minutes of training. Test R@5: audio to text 25.3, video to text 17.7, chance 5.5 (README).
-Arguments: smoke; overfit (64 clips, the loss falls to its floor); long (6000 steps, 33 minutes: 31.5 and 17.9); two_pairs
+Two CPU cores, 9 minutes of training. Test R@5: audio to text 25.3, video to text 17.7, chance 5.5 (README).
+Arguments: smoke; overfit (64 clips, the loss falls to its floor); long (6000 steps: 31.5 and 17.9); two_pairs
 (VATT's own pairs).
 """
 

@@ -10,6 +10,7 @@ from etils import epath
 import numpy as np
 import tensorflow as tf
 
+from vatt_jax.data.label import SEPARATOR
 from vatt_jax.errors import UserError
 
 VERSION = "1.0.0"
@@ -204,7 +205,7 @@ def labels(directory: str) -> list[str]:
   if path.exists():
     return path.read_text().splitlines()
   names = Records(directory, "train").strings("label")
-  return sorted({part for name in names for part in name.split("|") if part})
+  return sorted({part for name in names for part in name.split(SEPARATOR) if part})
 
 
 def answers(directory: str) -> list[str]:
