@@ -226,6 +226,25 @@ def alpro_finetuning(terms: str, frames: int, text_length: int, examples: str) -
   return config
 
 
+def alpro_retrieval(text_length: int) -> ml_collections.ConfigDict:
+  """Text-to-video retrieval (ALPRO section 4.1, A.2): contrast and matching, 8 frames, each caption an example."""
+  config = alpro_finetuning("vtc vtm", frames=8, text_length=text_length, examples="captions")
+  config.evaluators = {
+    "validation": retrieval("validation", "every"),
+    "test": retrieval("test", "final"),
+    "test_matching": matching("test", "final"),
+  }
+  return config
+
+
+def alpro_as_published(config: ml_collections.ConfigDict) -> None:
+  """The argument `official` of the downstream tasks: what ALPRO's code does and its paper does not say."""
+  config.optimizer.weight_decay = 0.0
+  config.data.video.sampling = "rand"
+  if config.objective.name == "alpro_qa":
+    config.objective.trained = "official"
+
+
 def alpro_questions(answers: int) -> ml_collections.ConfigDict:
   """Open-ended question answering (ALPRO section 4.1, A.2): 16 frames, the most frequent answers as classes."""
   config = alpro_finetuning("", frames=16, text_length=40, examples="questions")

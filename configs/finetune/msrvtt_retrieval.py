@@ -12,17 +12,11 @@ from configs import common
 
 def get_config(arg=""):
   args = common.arguments(arg, ("official", "smoke"))
-  config = common.alpro_finetuning("vtc vtm", frames=8, text_length=40, examples="captions")
+  config = common.alpro_retrieval(text_length=40)
   config.batch_size = 64
   config.objective.local_rows = 8
   config.total_steps = 10_940
   config.optimizer.update({"learning_rate": 2.5e-05, "warmup_steps": 1_094, "clip_global_norm": 5.0})
-  config.evaluators = {
-    "validation": common.retrieval("validation", "every"),
-    "test": common.retrieval("test", "final"),
-    "test_matching": common.matching("test", "final"),
-  }
   if "official" in args:
-    config.optimizer.weight_decay = 0.0
-    config.data.video.sampling = "rand"
+    common.alpro_as_published(config)
   return common.shrink_alpro(config) if "smoke" in args else config

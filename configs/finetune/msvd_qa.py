@@ -16,7 +16,5 @@ def get_config(arg=""):
   config.total_steps = 2_420
   config.optimizer.update({"warmup_steps": 242, "clip_global_norm": 20.0})
   if "official" in args:
-    config.optimizer.weight_decay = 0.0
-    config.data.video.sampling = "rand"
-    config.objective.trained = "official"
+    common.alpro_as_published(config)
   return common.shrink_alpro(config) if "smoke" in args else config
