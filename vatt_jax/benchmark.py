@@ -40,10 +40,8 @@ from vatt_jax.models import flops as closed_form
 from vatt_jax.preparation import dataset
 from vatt_jax.preparation.clips import Caption, Clip
 from vatt_jax.preparation.units import Decoded
-from vatt_jax.training import memory, mesh as mesh_lib, optimizers, sharding
+from vatt_jax.training import memory, mesh as mesh_lib, setup
 from vatt_jax.training.flops import count_matmul_flops
-from vatt_jax.training.state import init_state
-from vatt_jax.training.step import make_step
 
 CONVENTION = (
   "matrix products only, a multiply-add is two; a training step counts as three forward passes of the loss on the "
@@ -122,24 +120,16 @@ def step(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[in
 def prepare_step(config, vocabulary_size: int) -> tuple[Callable, object, dict, int]:
   """(compiled step, state, batch, model FLOPs) for `config` with random inputs, on the mesh it asks for."""
   mesh = mesh_lib.make_mesh(config.mesh)
-  mesh_lib.check_batch_size(config.batch_size, mesh)
+  mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
   options = jobs.input_options(config.data)
-  objective = objectives.build(config, options, vocabulary_size)
-  optimizer, _ = optimizers.from_config(config.optimizer, config.total_steps)
+  objective = objectives.build(config, options, vocabulary_size).on_mesh(mesh)
   spec = pipeline.batch_spec(options, config.batch_size)
-  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec, average=config.ema_decay > 0)
-  shapes = jax.eval_shape(init)
-  placed = sharding.shardings(shapes, objective.partition_rules, mesh)
+  prepared = setup.prepare(config, objective, spec, mesh)
   loss = lambda state, batch: objective.loss(state.variables, batch, jax.random.key(0), train=True)
-  model_flops = 3 * count_matmul_flops(loss, shapes, spec)
-  jitted = jax.jit(
-      make_step(objective, optimizer, config.seed, config.ema_decay), donate_argnums=0,
-      in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
-  )  # fmt: skip
+  model_flops = 3 * count_matmul_flops(loss, prepared.shapes, spec)
   batch = mesh_lib.to_devices(random_batch(spec, vocabulary_size), mesh)
-  state = jax.jit(init, out_shardings=placed)()
-  state, _ = jax.block_until_ready(jitted(state, batch))  # Compiled and warm.
-  return jitted, state, batch, model_flops
+  state, _ = jax.block_until_ready(prepared.step(prepared.init(), batch))  # Compiled and warm.
+  return prepared.step, state, batch, model_flops
 
 
 def random_batch(spec: dict[str, jax.ShapeDtypeStruct], vocabulary_size: int) -> dict[str, np.ndarray]:

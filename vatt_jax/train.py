@@ -17,10 +17,9 @@ import tensorflow as tf
 
 from vatt_jax import errors, jobs
 from vatt_jax.data import order as order_lib, pipeline, records as records_lib
-from vatt_jax.training import checkpoints, memory, mesh as mesh_lib, optimizers, sharding, workdir as workdir_lib
+from vatt_jax.training import checkpoints, memory, mesh as mesh_lib, setup, sharding, workdir as workdir_lib
 from vatt_jax.training.progress import Progress
-from vatt_jax.training.state import fingerprint, init_state
-from vatt_jax.training.step import make_step
+from vatt_jax.training.state import fingerprint
 
 MAX_SKIPPED = 20  # updates in a row that were not finite
 
@@ -63,32 +62,27 @@ def _train(config, workdir: str) -> None:
 
   # ---- Mesh: which device holds which rows.
   mesh = mesh_lib.make_mesh(config.mesh)
-  mesh_lib.check_batch_size(config.batch_size, mesh)
+  mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
 
   # ---- Data: batch k is a function of k.
   inputs = jobs.open_inputs(config, workdir)
   records, order = _training_data(config, inputs)
   _say(f"data: {len(records):,} training clips in {records.directory}, {len(order.groups)} group(s)")
 
-  # ---- Objective, optimizer, and the shapes of everything, before any array exists.
+  # ---- Objective, and the shapes and places of everything, before any array exists.
   objective = jobs.build_objective(config, inputs).on_mesh(mesh)
-  optimizer, schedule = optimizers.from_config(config.optimizer, config.total_steps)
+  prepared = setup.prepare(config, objective, pipeline.batch_spec(inputs.options, config.batch_size), mesh)
   stream = lambda first: pipeline.training_batches(
       records, order, inputs.options, inputs.tokenizer, start_step=first, end_step=config.total_steps,
       host=jax.process_index(), hosts=jax.process_count(), threads=config.data.threads or None, on_broken=broken.add,
   )  # fmt: skip
   broken = _Broken(records)
-  spec = pipeline.batch_spec(inputs.options, config.batch_size)
-  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), spec, average=config.ema_decay > 0)
-  shapes = jax.eval_shape(init)
-  placed = sharding.shardings(shapes, objective.partition_rules, mesh, config.fsdp)
 
   # ---- State: from the own workdir, else from config.init_from, else from scratch.
   store = checkpoints.Checkpoints(workdir, config.keep_checkpoints)
-  like = jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, placed)
-  state = store.restore_newest(like, lambda line: _say(f"warning: {line}"))
+  state = store.restore_newest(prepared.shapes, lambda line: _say(f"warning: {line}"))
   if state is None:
-    state = jax.jit(init, out_shardings=placed)()
+    state = prepared.init()
     if config.init_from:
       state, left = jobs.load_parameters(state, objective, config.init_from, config.init_ignore)
       _say(f"starts from {config.init_from}" + (f", but for {', '.join(left)}" if left else ""))
@@ -97,14 +91,9 @@ def _train(config, workdir: str) -> None:
   jobs.keep_vocabularies(inputs, workdir)
   if first < config.total_steps:
     results.unlink(missing_ok=True)  # It marks a complete run, and this one was given more steps.
-  _say(sharding.parameter_table(state.params, placed.params))
+  _say(sharding.parameter_table(state.params, prepared.placed.params))
   _say(f"step {first} of {config.total_steps}" + (" (resumed)" if first else ""))
 
-  # ---- Step.
-  step_function = jax.jit(
-      make_step(objective, optimizer, config.seed, config.ema_decay), donate_argnums=0,
-      in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
-  )  # fmt: skip
   evaluation = jobs.Evaluation(config, objective, inputs, mesh, _say)
   manifest = {"config": config.to_dict(), "versions": jobs.versions(), "parameters": jobs.describe(state.params)}
 
@@ -117,7 +106,7 @@ def _train(config, workdir: str) -> None:
   def flush():
     nonlocal pending
     if pending:
-      _write(*pending, log, progress, schedule, broken)
+      _write(*pending, log, progress, prepared.schedule, broken)
     pending = None
 
   def evaluate(k):
@@ -133,7 +122,7 @@ def _train(config, workdir: str) -> None:
     began = time.monotonic()
     batch = next(batches)
     progress.waited(time.monotonic() - began)
-    state, metrics = step_function(state, batch)
+    state, metrics = prepared.step(state, batch)
     progress.step()
     flush()
     pending = (k, metrics) if k % config.log_every_steps == 0 or k == config.total_steps else None

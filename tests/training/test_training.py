@@ -120,6 +120,8 @@ def test_mesh_fills_in_and_refuses():
     mesh_lib.make_mesh((1, 3, 1))
   with pytest.raises(UserError, match="does not divide by the 8 devices"):
     mesh_lib.check_batch_size(12, mesh_lib.make_mesh((1, -1, 1)))
+  with pytest.raises(UserError, match="accumulate = 3 does not divide the 2 clips"):
+    mesh_lib.check_batch_size(16, mesh_lib.make_mesh((1, 8, 1)), 3)
 
 
 def test_the_first_matching_rule_decides():

@@ -44,8 +44,12 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
   return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-  """UserError when the batch does not divide by the devices that share it."""
+def check_batch_size(batch_size: int, mesh: Mesh, pieces: int = 1) -> None:
+  """UserError when the batch does not divide by the devices that share it, or then by the pieces it goes through in."""
   shards = mesh.shape["replica"] * mesh.shape["data"]
   if batch_size % shards:
     raise UserError(f"config.batch_size = {batch_size} does not divide by the {shards} devices that share a batch.")
+  if pieces < 1 or batch_size // shards % pieces:
+    raise UserError(
+      f"config.accumulate = {pieces} does not divide the {batch_size // shards} clips that each of {shards} devices has."
+    )

@@ -1,0 +1,55 @@
+"""The state and the step of a run, laid out over a mesh and compiled the same way by everything that trains or times."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+import optax
+
+from vatt_jax.training import mesh as mesh_lib, optimizers, sharding
+from vatt_jax.training.state import State, init_state
+from vatt_jax.training.step import make_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """What a run needs before it has any array.
+
+  Attributes:
+    shapes: State of ShapeDtypeStructs that say where each array lies.
+    placed: State of their shardings.
+    init: () -> the State before the first step.
+    step: (state, batch) -> (state, metrics), with the state donated.
+    schedule: step -> learning rate.
+  """
+
+  shapes: State
+  placed: Any
+  init: Callable[[], State]
+  step: Callable[[State, dict], tuple[State, dict]]
+  schedule: optax.Schedule
+
+
+def prepare(config, objective, batch_spec: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Setup:
+  """The setup of `config`; nothing is computed yet.
+
+  Args:
+    config: of the run: `optimizer`, `total_steps`, `seed`, `ema_decay` and `fsdp` are read.
+    objective: on this mesh.
+    batch_spec: shapes and dtypes of a global batch.
+
+  Raises:
+    UserError: for an optimizer that does not exist.
+  """
+  optimizer, schedule = optimizers.from_config(config.optimizer, config.total_steps)
+  init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), batch_spec, average=config.ema_decay > 0)
+  shapes = jax.eval_shape(init)
+  placed = sharding.shardings(shapes, objective.partition_rules, mesh, config.fsdp)
+  step = jax.jit(
+      make_step(objective, optimizer, config.seed, config.ema_decay), donate_argnums=0,
+      in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
+  )  # fmt: skip
+  located = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+  return Setup(jax.tree.map(located, shapes, placed), placed, jax.jit(init, out_shardings=placed), step, schedule)
