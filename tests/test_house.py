@@ -22,8 +22,9 @@ ABOVE = {
   "models": set(),
   "errors": set(),
   "cache": set(),
+  "placement": set(),
 }
-EVERYWHERE = {"errors", "cache"}
+EVERYWHERE = {"errors", "cache", "placement"}
 
 
 def imported_rooms(path):

@@ -91,7 +91,8 @@ def _train(config, workdir: str) -> None:
   jobs.keep_vocabularies(inputs, workdir)
   if first < config.total_steps:
     results.unlink(missing_ok=True)  # It marks a complete run, and this one was given more steps.
-  _say(sharding.parameter_table(state.params, prepared.placed.params))
+  places = prepared.placed
+  _say(sharding.parameter_table(state.params, places.params, state.opt_state, places.opt_state))
   _say(f"step {first} of {config.total_steps}" + (" (resumed)" if first else ""))
 
   evaluation = jobs.Evaluation(config, objective, inputs, mesh, _say)
