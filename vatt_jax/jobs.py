@@ -21,7 +21,7 @@ from vatt_jax.evaluation import evaluators
 from vatt_jax.evaluation.report import write_report as _write_report
 from vatt_jax.evaluation.retrieval import NothingToCompare
 from vatt_jax.models import positions
-from vatt_jax.training import checkpoints, mesh as mesh_lib, sharding, workdir as workdir_lib
+from vatt_jax.training import checkpoints, mesh as mesh_lib, processes, sharding, workdir as workdir_lib
 from vatt_jax.training.state import State
 
 ENTITIES = "entities.txt"  # of a prompter, and of a model that it teaches: its entities, one a line
@@ -93,7 +93,7 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   if not directory:
     from vatt_jax.preparation import miniature  # Media libraries are not needed otherwise.
 
-    directory = miniature.prepare(str(epath.Path(workdir) / "miniature"))
+    directory = processes.first_then_others(lambda: miniature.prepare(str(epath.Path(workdir) / "miniature")))
   homes = [checkpoints.home(epath.Path(place)) for place in starts(config.init_from)]
   names = ()
   if config.data.get("label") is not None:
@@ -147,16 +147,24 @@ class Evaluation:
   """The evaluators of a config, ready to run on any variables of its model.
 
   Evaluators of splits that the data set does not have are left out, and so are sets in which nothing can be compared;
-  `say` tells which and why.
+  `say` tells which and why, `alive` is called with every batch.
 
   Attributes:
     embedded: name -> the set as it was embedded in the last run, for the report.
   """
 
-  def __init__(self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print):
+  def __init__(
+    self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print,
+    alive: Callable[[], None] = lambda: None,
+  ):  # fmt: skip
     self._say = say
     self._shards = mesh.shape["replica"] * mesh.shape["data"]
     compiled = lambda name: jax.jit(getattr(objective, name), out_shardings=mesh_lib.replicated(mesh))
+
+    def place(batch):
+      alive()
+      return mesh_lib.whole_to_devices(batch, mesh)
+
     matches = hasattr(objective, "match_tokens") and "vtm" in objective.model.parts
     self._setting = evaluators.Setting(
       encode=compiled("encode"),
@@ -166,7 +174,7 @@ class Evaluation:
       directory=inputs.directory,
       options=inputs.options,
       tokenizer=inputs.tokenizer,
-      place=lambda batch: mesh_lib.to_devices(batch, mesh),
+      place=place,
     )
     self._evaluators = {}
     self.embedded = {}
