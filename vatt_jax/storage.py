@@ -62,5 +62,5 @@ def retry_passing_errors(pause_seconds: float = 1.0) -> Callable[[], None]:
         again = functools.partial(persistently, plain, pause_seconds=pause_seconds, done_once=name in _DONE_ONCE)
         again.retried = True
         setattr(backend, name, again)
-        undo.append(functools.partial(delattr, backend, name))
+        undo.append(functools.partial(setattr, backend, name, plain))
   return lambda: [restore() for restore in undo]

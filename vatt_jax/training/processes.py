@@ -1,6 +1,7 @@
 """Several processes, one run: how they find each other, who writes, and how they agree."""
 
 from collections.abc import Callable
+import contextlib
 import glob
 import importlib.util
 import os
@@ -53,9 +54,10 @@ def is_first() -> bool:
 
 
 def say(line: str) -> None:
-  """Prints, once for all processes."""
+  """Prints, once for all processes; a log that cannot be written (a full disk) is no reason to stop."""
   if is_first():
-    print(line, flush=True)
+    with contextlib.suppress(OSError):
+      print(line, flush=True)
 
 
 def wait_for_all(what: str) -> None:

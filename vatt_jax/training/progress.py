@@ -78,7 +78,8 @@ class Progress:
   def say(self, line: str) -> None:
     """A line that does not break the bar."""
     if self._visible:
-      tqdm.tqdm.write(line, file=sys.stderr)
+      with contextlib.suppress(OSError):  # A log on a full disk is no reason to stop.
+        tqdm.tqdm.write(line, file=sys.stderr)
 
   def close(self) -> None:
     self._bar.close()

@@ -172,8 +172,9 @@ class MetricsLog:
 
 
 def reason(error: BaseException) -> str:
-  """The first line of what an error says, or what it is called."""
-  return (str(error).strip().splitlines() or [type(error).__name__])[0]
+  """What an error says, in a line of readable length, or what it is called."""
+  line = (str(error).strip().splitlines() or [type(error).__name__])[0].split(" [tensorstore_spec=")[0]
+  return line if len(line) < 300 else f"{line[:100]} ... {line[-180:]}"
 
 
 def finite(metrics: dict) -> dict:
