@@ -15,7 +15,7 @@ import ml_collections
 
 from vatt_jax import objectives
 from vatt_jax.cache import cache_directory
-from vatt_jax.data import audio, label, pipeline, records as records_lib, text, video
+from vatt_jax.data import audio, label, pipeline, records as records_lib, remote, text, video
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import evaluators
 from vatt_jax.evaluation.report import write_report as _write_report
@@ -93,7 +93,9 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   if not directory:
     from vatt_jax.preparation import miniature  # Media libraries are not needed otherwise.
 
-    directory = processes.first_then_others(lambda: miniature.prepare(str(epath.Path(workdir) / "miniature")))
+    place = cache_directory() if "://" in workdir else epath.Path(workdir)
+    directory = processes.first_then_others(lambda: miniature.prepare(str(place / "miniature")))
+  directory = remote.local_copy(directory)
   homes = [checkpoints.home(epath.Path(place)) for place in starts(config.init_from)]
   names = ()
   if config.data.get("label") is not None:
@@ -109,7 +111,7 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
 def mixture(data: ml_collections.ConfigDict) -> list[tuple[str, int]]:
   """`config.data.mixture` as (directory, weight) pairs; UserError where it is none."""
   try:
-    pairs = [(str(directory), int(weight)) for directory, weight in data.mixture]
+    pairs = [(remote.local_copy(str(directory)), int(weight)) for directory, weight in data.mixture]
     if all(directory and weight > 0 for directory, weight in pairs) and data.mixture_by in ("example", "batch"):
       return pairs
   except (TypeError, ValueError):

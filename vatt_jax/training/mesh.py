@@ -51,8 +51,10 @@ def part_of_process(mesh: Mesh) -> tuple[int, int]:
     UserError: when the rows of a process do not follow each other, or differ in number.
   """
   owners = [{device.process_index for device in row} for row in mesh.devices.reshape(-1, mesh.shape["model"])]
-  mine = [i for i, processes in enumerate(owners) if jax.process_index() in processes]
-  if mine != list(range(mine[0], mine[0] + len(mine))) or len(owners) % len(mine) or mine[0] % len(mine):
+  rows_of = {index: [i for i, row in enumerate(owners) if index in row] for row in owners for index in row}
+  mine = rows_of[jax.process_index()]
+  follow = lambda rows: rows == list(range(rows[0], rows[0] + len(mine))) and rows[0] % len(mine) == 0
+  if len(owners) % len(mine) or not all(map(follow, rows_of.values())):
     raise UserError(
       f"config.mesh = {tuple(mesh.devices.shape)} cuts through processes: let the model axis divide the devices of a "
       "process, or be a multiple of them."

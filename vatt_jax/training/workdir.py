@@ -19,8 +19,8 @@ from vatt_jax.errors import UserError
 HEARTBEAT = "heartbeat.json"
 # What may differ between the stored config and that of the command that goes on.
 MAY_CHANGE = (
-    "mesh", "fsdp", "accumulate", "evaluators", "total_steps", "keep_checkpoints", "data.threads",
-    "log_every_steps", "checkpoint_every_steps", "evaluate_every_steps",
+    "mesh", "fsdp", "accumulate", "evaluators", "total_steps", "keep_checkpoints", "data.threads", "deterministic",
+    "log_every_steps", "checkpoint_every_steps", "evaluate_every_steps", "stall_seconds", "profile_steps",
 )  # fmt: skip
 
 
@@ -31,7 +31,8 @@ def lock(workdir: str) -> Iterator[None]:
   Raises:
     UserError: naming the holder, when the workdir is taken.
   """
-  if "://" in str(workdir):  # Buckets have no locks.
+  if "://" in str(workdir):  # Buckets have no locks, but a run that is alive writes its heartbeat there.
+    _refuse_while_it_beats(workdir)
     yield
     return
   with (pathlib.Path(workdir) / ".lock").open("a+") as file:
@@ -47,11 +48,11 @@ def lock(workdir: str) -> Iterator[None]:
     yield
 
 
-def _refuse_while_it_beats(workdir: str, beat_seconds: float = 15.0) -> None:
+def _refuse_while_it_beats(workdir: str, wait_seconds: float = 15.0) -> None:
   before = read_heartbeat(epath.Path(workdir) / HEARTBEAT)
-  if before.get("phase") in (None, "ended", "failed") or time.time() - before["written"] > 10 * beat_seconds:
+  if before.get("phase") in (None, "ended", "failed") or time.time() - before["written"] > 10 * wait_seconds:
     return
-  time.sleep(beat_seconds)
+  time.sleep(wait_seconds)
   if (now := read_heartbeat(epath.Path(workdir) / HEARTBEAT)) != before:
     raise UserError(
       f"{workdir} is in use by process {now.get('process')} on {now.get('host')}; a workdir belongs to one run at a time."
