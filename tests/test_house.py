@@ -23,8 +23,9 @@ ABOVE = {
   "errors": set(),
   "cache": set(),
   "placement": set(),
+  "storage": set(),
 }
-EVERYWHERE = {"errors", "cache", "placement"}
+EVERYWHERE = {"errors", "cache", "placement", "storage"}
 
 
 def imported_rooms(path):
@@ -47,7 +48,7 @@ def test_files_and_functions_stay_readable(path):
   assert len(path.read_text().splitlines()) <= 500
   for node in ast.walk(tree):
     if isinstance(node, ast.FunctionDef):
-      limit = 160 if (path.name, node.name) == ("train.py", "_train") else 60 if path.name == "step.py" else 80
+      limit = 60 if path.name == "step.py" else 80
       assert node.end_lineno - node.lineno < limit, f"{node.name} in {path}"
 
 

@@ -1,49 +1,16 @@
 """The training program: runs, resumes to the same bits, survives kills, refuses what it should."""
 
-import importlib
 import json
-import os
-import pathlib
-import random
-import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 
+from tests.runs import ROOT, command, results, smoke_config
 from vatt_jax import errors, train
 from vatt_jax.training import checkpoints, workdir as workdir_lib
-
-ROOT = pathlib.Path(__file__).parent.parent
-CONFIG = "configs/pretrain/vatt_demo.py:smoke"
-
-
-def smoke_config(name="configs.pretrain.vatt_demo", argument="smoke", **changes):
-  config = importlib.import_module(name).get_config(argument)
-  for key, value in changes.items():
-    with config.unlocked():
-      config.update_from_flattened_dict({key.replace("__", "."): value})
-  return config
-
-
-def command(workdir, *extra, devices=1):
-  """`python -m vatt_jax.train` as a process of its own."""
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    "PYTHONPATH": str(ROOT),
-  }
-  arguments = [sys.executable, "-m", "vatt_jax.train", f"--config={CONFIG}", f"--workdir={workdir}", *extra]
-  return subprocess.Popen(
-    arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-  )
-
-
-def results(workdir):
-  return json.loads((pathlib.Path(workdir) / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -111,46 +78,6 @@ def test_a_run_starts_from_another(finished, miniature, tmp_path):
 def test_init_from_another_model_names_what_does_not_fit(finished, miniature, tmp_path):
   with pytest.raises(errors.UserError, match="missing params/audio/encoder/"):
     train.train(smoke_config(data__directory=miniature, init_from=str(finished), model__agnostic=False), str(tmp_path))
-
-
-def test_killed_at_any_step_it_ends_with_the_same_weights(tmp_path, miniature):
-  """SIGKILL at three random steps; the fingerprint is that of the undisturbed run on this machine."""
-  flags_ = (f"--config.data.directory={miniature}", "--config.total_steps=30", "--config.evaluate_every_steps=1000",
-            "--config.checkpoint_every_steps=4")  # fmt: skip
-  calm, killed = tmp_path / "calm", tmp_path / "killed"
-  assert command(calm, *flags_).wait() == 0
-  chance = random.Random(os.getpid())
-  for step in sorted(chance.sample(range(1, 28), 3)):
-    process = command(killed, *flags_)
-    rows = killed / "metrics.jsonl"
-    while process.poll() is None and not (
-      rows.exists() and any(f'"step": {n}' in rows.read_text() for n in range(step, 31))
-    ):
-      time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-  assert not (killed / "results.json").exists()
-  last = command(killed, *flags_)
-  assert last.wait() == 0, last.stdout.read()
-  assert results(killed)["params/fingerprint"] == results(calm)["params/fingerprint"]
-  steps = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
-  assert steps == sorted(steps) and set(steps) == set(range(1, 31))
-
-
-def test_sigterm_saves_and_exits_with_0(tmp_path, miniature):
-  process = command(
-    tmp_path,
-    f"--config.data.directory={miniature}",
-    "--config.total_steps=100000",
-    "--config.checkpoint_every_steps=100000",
-  )
-  while process.poll() is None and not (tmp_path / "metrics.jsonl").exists():
-    time.sleep(0.05)
-  time.sleep(1)
-  process.send_signal(signal.SIGTERM)
-  output, _ = process.communicate(timeout=60)
-  assert process.returncode == 0 and "the same command goes on" in output
-  assert list((tmp_path / "checkpoints").glob("*/manifest.json")) and not (tmp_path / "results.json").exists()
 
 
 def test_two_runs_in_one_workdir_are_refused(tmp_path, miniature):

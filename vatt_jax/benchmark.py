@@ -40,13 +40,7 @@ from vatt_jax.models import flops as closed_form
 from vatt_jax.preparation import dataset
 from vatt_jax.preparation.clips import Caption, Clip
 from vatt_jax.preparation.units import Decoded
-from vatt_jax.training import memory, mesh as mesh_lib, setup
-from vatt_jax.training.flops import count_matmul_flops
-
-CONVENTION = (
-  "matrix products only, a multiply-add is two; a training step counts as three forward passes of the loss on the "
-  "patches that DropToken keeps, queries times keys included"
-)
+from vatt_jax.training import flops as flops_lib, memory, mesh as mesh_lib, setup
 
 
 def main(argv) -> None:
@@ -102,7 +96,7 @@ def step(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[in
     "fraction_of_peak": model_flops / median / peak,
     "peak_memory_bytes": peak_memory_bytes(),
     "repetitions": repetitions,
-    "flop_convention": CONVENTION,
+    "flop_convention": flops_lib.CONVENTION,
     "machine": machine(),
     "versions": jobs.versions(),
   }
@@ -125,8 +119,7 @@ def prepare_step(config, vocabulary_size: int) -> tuple[Callable, object, dict, 
   objective = objectives.build(config, options, vocabulary_size).on_mesh(mesh)
   spec = pipeline.batch_spec(options, config.batch_size)
   prepared = setup.prepare(config, objective, spec, mesh)
-  loss = lambda state, batch: objective.loss(state.variables, batch, jax.random.key(0), train=True)
-  model_flops = 3 * count_matmul_flops(loss, prepared.shapes, spec)
+  model_flops = flops_lib.model_flops(objective, prepared.shapes.variables, spec)
   batch = mesh_lib.to_devices(random_batch(spec, vocabulary_size), mesh)
   state, _ = jax.block_until_ready(prepared.step(prepared.init(), batch))  # Compiled and warm.
   return prepared.step, state, batch, model_flops

@@ -17,8 +17,9 @@ import ml_collections
 from ml_collections import config_flags
 import tensorflow as tf
 
-from vatt_jax import errors, jobs
-from vatt_jax.training import checkpoints, mesh as mesh_lib, workdir as workdir_lib
+from vatt_jax import errors, jobs, storage
+from vatt_jax.training import checkpoints, mesh as mesh_lib, processes, workdir as workdir_lib
+from vatt_jax.training.processes import say
 
 EVALUATIONS = "eval.jsonl"
 
@@ -35,6 +36,8 @@ def main(argv) -> None:
   if not epath.Path(place).exists() and not given.follow:
     raise errors.UserError(f"{place} does not exist.")
   tf.config.set_visible_devices([], "GPU")
+  processes.start()
+  storage.retry_passing_errors()
   jobs.compilation_cache()
   if given.follow:
     follow(place, given.config, given.poll_seconds)
@@ -59,15 +62,16 @@ def evaluate(
     config.data.directory = override.data.directory or config.data.directory
   mesh = mesh_lib.make_mesh((1, -1, 1))
   inputs = jobs.open_inputs(config, str(workdir))
-  evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs), inputs, mesh)
+  evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs), inputs, mesh, say)
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
-  metrics = evaluation.run("every" if unfinished else None, variables)
+  metrics = evaluation.run("every" if unfinished else None, variables, progress=processes.is_first())
   if not metrics:
     raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
-  print(f"step {manifest['step']} of {workdir}\n{table(metrics)}", flush=True)
-  workdir_lib.append_json_line(workdir / EVALUATIONS, {"step": manifest["step"], **metrics})
-  jobs.write_report(str(workdir), config, metrics, evaluation.embedded)
-  print(f"report: {workdir / 'report.html'}", flush=True)
+  say(f"step {manifest['step']} of {workdir}\n{table(metrics)}")
+  if processes.is_first():
+    workdir_lib.append_json_line(workdir / EVALUATIONS, {"step": manifest["step"], **metrics})
+    jobs.write_report(str(workdir), config, metrics, evaluation.embedded)
+  say(f"report: {workdir / 'report.html'}")
   return metrics
 
 
@@ -85,7 +89,7 @@ def follow(workdir: str, override: ml_collections.ConfigDict | None, poll_second
       except Exception:
         if checkpoint.exists():
           raise
-        print(f"checkpoint {step} was removed by its run before it was evaluated.", flush=True)
+        say(f"checkpoint {step} was removed by its run before it was evaluated.")
       done.add(step)
     if finished and not new:
       return

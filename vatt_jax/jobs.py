@@ -15,13 +15,13 @@ import ml_collections
 
 from vatt_jax import objectives
 from vatt_jax.cache import cache_directory
-from vatt_jax.data import audio, label, pipeline, records as records_lib, text, video
+from vatt_jax.data import audio, label, pipeline, records as records_lib, remote, text, video
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import evaluators
 from vatt_jax.evaluation.report import write_report as _write_report
 from vatt_jax.evaluation.retrieval import NothingToCompare
 from vatt_jax.models import positions
-from vatt_jax.training import checkpoints, mesh as mesh_lib, sharding, workdir as workdir_lib
+from vatt_jax.training import checkpoints, mesh as mesh_lib, processes, sharding, workdir as workdir_lib
 from vatt_jax.training.state import State
 
 ENTITIES = "entities.txt"  # of a prompter, and of a model that it teaches: its entities, one a line
@@ -93,7 +93,9 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
   if not directory:
     from vatt_jax.preparation import miniature  # Media libraries are not needed otherwise.
 
-    directory = miniature.prepare(str(epath.Path(workdir) / "miniature"))
+    place = cache_directory() if "://" in workdir else epath.Path(workdir)
+    directory = processes.first_then_others(lambda: miniature.prepare(str(place / "miniature")))
+  directory = remote.local_copy(directory)
   homes = [checkpoints.home(epath.Path(place)) for place in starts(config.init_from)]
   names = ()
   if config.data.get("label") is not None:
@@ -109,7 +111,7 @@ def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:
 def mixture(data: ml_collections.ConfigDict) -> list[tuple[str, int]]:
   """`config.data.mixture` as (directory, weight) pairs; UserError where it is none."""
   try:
-    pairs = [(str(directory), int(weight)) for directory, weight in data.mixture]
+    pairs = [(remote.local_copy(str(directory)), int(weight)) for directory, weight in data.mixture]
     if all(directory and weight > 0 for directory, weight in pairs) and data.mixture_by in ("example", "batch"):
       return pairs
   except (TypeError, ValueError):
@@ -147,16 +149,24 @@ class Evaluation:
   """The evaluators of a config, ready to run on any variables of its model.
 
   Evaluators of splits that the data set does not have are left out, and so are sets in which nothing can be compared;
-  `say` tells which and why.
+  `say` tells which and why, `alive` is called with every batch.
 
   Attributes:
     embedded: name -> the set as it was embedded in the last run, for the report.
   """
 
-  def __init__(self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print):
+  def __init__(
+    self, config, objective, inputs: Inputs, mesh, say: Callable[[str], None] = print,
+    alive: Callable[[], None] = lambda: None,
+  ):  # fmt: skip
     self._say = say
     self._shards = mesh.shape["replica"] * mesh.shape["data"]
     compiled = lambda name: jax.jit(getattr(objective, name), out_shardings=mesh_lib.replicated(mesh))
+
+    def place(batch):
+      alive()
+      return mesh_lib.whole_to_devices(batch, mesh)
+
     matches = hasattr(objective, "match_tokens") and "vtm" in objective.model.parts
     self._setting = evaluators.Setting(
       encode=compiled("encode"),
@@ -166,7 +176,7 @@ class Evaluation:
       directory=inputs.directory,
       options=inputs.options,
       tokenizer=inputs.tokenizer,
-      place=lambda batch: mesh_lib.to_devices(batch, mesh),
+      place=place,
     )
     self._evaluators = {}
     self.embedded = {}

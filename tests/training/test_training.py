@@ -158,7 +158,7 @@ def test_checkpoints_keep_the_newest_and_a_readable_manifest(fit, tmp_path):
   store = checkpoint_run(tmp_path, state, [1, 2, 3])
   assert checkpoints.steps(str(tmp_path)) == [2, 3]
   assert checkpoints.manifest(checkpoints.find(str(tmp_path)))["step"] == 3
-  assert int(store.restore_newest(state, print).step) == 3
+  assert int(store.restore_newest(state).step) == 3
   loaded = checkpoints.restore_variables(checkpoints.find(str(tmp_path)))
   np.testing.assert_array_equal(loaded["params"]["w"], state.params["w"])
   assert set(loaded) == {"params", "seen"}
@@ -172,8 +172,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(fit, tmp_path,
     if path.is_file():
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) if damage == "truncate" else path.unlink()
   said = []
-  store = checkpoints.Checkpoints(str(tmp_path))
-  assert int(store.restore_newest(state, said.append).step) == 1
+  store = checkpoints.Checkpoints(str(tmp_path), report=said.append)
+  assert int(store.restore_newest(state).step) == 1
   assert len(said) == 1 and "checkpoints/2 is damaged" in said[0]
   assert (tmp_path / "checkpoints/2.damaged").exists()
   store.save(2, state, {"step": 2})

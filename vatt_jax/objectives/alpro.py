@@ -193,6 +193,10 @@ class AlproObjective(AlproEncoders):
 
     return self.loss_with(variables, batch, hidden, selected, inside, pick, dropout, train)
 
+  def frozen(self, variables: dict, batch: dict) -> jax.Array | tuple:
+    """What the loss computes without gradients: the prompter's labels."""
+    return self.entities(variables, batch["video/patches"]) if self._weight("pem") else ()
+
   def loss_with(
     self, variables: dict, batch: dict, hidden: jax.Array, selected: jax.Array, inside: jax.Array, pick: Picker,
     dropout: jax.Array, train: bool,

@@ -1,6 +1,7 @@
 """Checkpoints: Orbax, asynchronous, atomic, sharded. `WORKDIR/checkpoints/<step>/` holds `state` and `manifest.json`."""
 
 from collections.abc import Callable, Iterable, Mapping
+import contextlib
 import json
 
 from etils import epath
@@ -8,8 +9,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from vatt_jax import storage
 from vatt_jax.errors import UserError
+from vatt_jax.training import processes
 from vatt_jax.training.state import State
+from vatt_jax.training.workdir import reason
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
@@ -21,11 +25,13 @@ class Checkpoints:
   Args:
     workdir: of the run.
     keep: how many of the newest stay.
+    report: called with a sentence where something is wrong that a run can live with.
   """
 
-  def __init__(self, workdir: str, keep: int = 3):
+  def __init__(self, workdir: str, keep: int = 3, report: Callable[[str], None] = print):
     self._folder = epath.Path(workdir) / FOLDER
-    self._keep = keep
+    self._keep, self._report = keep, report
+    self._newest = None  # the step that was saved last, or is being saved
     self._manager = self._open()
 
   def _open(self) -> ocp.CheckpointManager:
@@ -38,15 +44,45 @@ class Checkpoints:
     return ocp.CheckpointManager(self._folder.resolve(), item_handlers=handlers, options=options)
 
   def save(self, step: int, state: State, manifest: dict) -> None:
-    """Starts saving; waits only for a save that is still under way."""
-    if step not in self._manager.all_steps():
-      items = ocp.args.Composite(state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(manifest))
-      self._manager.save(step, args=items, force=True)
+    """Starts saving; waits only for a save that is still under way.
 
-  def restore_newest(self, like: State, report: Callable[[str], None]) -> State | None:
-    """The newest checkpoint that can be read, or None where there is none.
+    Where a save fails (a full disk), that is reported and nothing raised: the checkpoints before are intact, and the next
+    save may go well. What fails after this returned is noticed by the next call, of `wait` too.
+    """
+    if step in self._manager.all_steps():
+      return
+    self.wait()
+    self._newest = step
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(manifest))
+    self._succeeds(lambda: self._manager.save(step, args=items, force=True))
 
-    Damaged ones are named through `report` and set aside as `<step>.damaged`, once an older one could be read.
+  def wait(self) -> bool:
+    """Returns when everything is on disk; whether the last step that was to be saved is."""
+    return self._succeeds(self._manager.wait_until_finished) and (
+      self._newest is None or self._newest in self._manager.all_steps()
+    )
+
+  def _succeeds(self, function: Callable[[], object]) -> bool:
+    try:
+      function()
+      return True
+    except Exception as error:  # What a full disk raises depends on who of many libraries was writing.
+      self._report(
+        f"the checkpoint of step {self._newest} could not be saved ({reason(error)}); the checkpoints before it are intact, and the "
+        "next one will be tried."
+      )
+    with contextlib.suppress(Exception):
+      self._manager.close()
+    if processes.is_first():
+      for unfinished in self._folder.glob(f"{self._newest}.*tmp*"):  # It would keep the disk full.
+        unfinished.rmtree(missing_ok=True)
+    self._manager = self._open()
+    return False
+
+  def restore_newest(self, like: State) -> State | None:
+    """The newest checkpoint that can be read, or None where there is none; every process reads the same.
+
+    Damaged ones are reported and set aside as `<step>.damaged`, once an older one could be read.
 
     Args:
       like: shapes, dtypes and shardings that the result will have.
@@ -56,14 +92,17 @@ class Checkpoints:
     """
     damaged: dict[int, str] = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
+      why = ""
       try:
-        state = restore(self._folder / str(step), like)
+        state = storage.persistently(restore, self._folder / str(step), like)
       except Exception as error:  # What a damaged file raises depends on where the damage is.
-        damaged[step] = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        report(f"checkpoint {self._folder / str(step)} is damaged ({damaged[step]}); trying the one before it.")
-        continue
-      self._set_aside(damaged)
-      return state
+        why = reason(error)
+      if processes.all_agree(not why):
+        self._set_aside(damaged)
+        self._newest = step
+        return state
+      damaged[step] = why or "another process could not read it"
+      self._report(f"checkpoint {self._folder / str(step)} is damaged ({damaged[step]}); trying the one before it.")
     if damaged:
       raise UserError(
         f"no checkpoint in {self._folder} can be read ({'; '.join(f'{k}: {v}' for k, v in damaged.items())}). Nothing was "
@@ -74,16 +113,13 @@ class Checkpoints:
   def _set_aside(self, damaged: Iterable[int]) -> None:
     if damaged:
       self._manager.close()
-      for step in damaged:
+      for step in damaged if processes.is_first() else ():
         names = (f"{step}.damaged{suffix}" for suffix in ("", *range(1, 1000)))
         (self._folder / str(step)).rename(
           next(self._folder / name for name in names if not (self._folder / name).exists())
         )
+      processes.wait_for_all("damaged checkpoints")
       self._manager = self._open()
-
-  def wait(self) -> None:
-    """Returns when everything is on disk."""
-    self._manager.wait_until_finished()
 
   def close(self) -> None:
     self._manager.close()

@@ -7,8 +7,41 @@ by, and what the time of a large model is measured against, are its matrix produ
 from collections.abc import Callable
 import math
 
+import jax
 from jax import make_jaxpr
 from jax.extend import core
+
+from vatt_jax.training import hardware
+
+CONVENTION = (
+  "matrix products only, a multiply-add is two; a training step counts as three forward passes of the loss on the "
+  "patches that DropToken keeps, queries times keys included; what has no gradient counts once"
+)
+
+
+def model_flops(objective, variables: dict, batch: dict) -> int:
+  """FLOPs of a training step over all devices, by `CONVENTION`; what is computed again to save memory is not counted.
+
+  Args:
+    objective: whose `frozen`, if it has one, is (variables, batch) -> what it computes without gradients.
+    variables, batch: shapes.
+  """
+  forward = count_matmul_flops(lambda v, b: objective.loss(v, b, jax.random.key(0), train=True), variables, batch)
+  frozen = getattr(objective, "frozen", None)
+  return 3 * forward - (2 * count_matmul_flops(frozen, variables, batch) if frozen else 0)
+
+
+def utilization(config, objective, shapes, batch: dict, mesh) -> Callable[[float], float] | None:
+  """Seconds of a step -> the share of the peak of all devices that its model FLOPs are.
+
+  The peak is that of `config.model.dtype`. None for devices whose peak is not known (CPUs among them).
+  """
+  known = hardware.find(mesh.devices.flat[0].device_kind)
+  if known is None:
+    return None
+  peak = known.flops_per_second(config.model.get("dtype", "float32")) * mesh.size
+  total = model_flops(objective, shapes.variables, batch)
+  return lambda seconds: total / seconds / peak
 
 
 def count_matmul_flops(function: Callable, *args) -> int:

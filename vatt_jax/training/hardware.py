@@ -5,6 +5,7 @@ Rates are of matrix products without sparsity. `float32` is what JAX makes of fl
 """
 
 import dataclasses
+import os
 
 _TERA, _GIGA, _GIB = 10**12, 10**9, 2**30
 
@@ -74,3 +75,13 @@ HARDWARE = {
 def find(kind: str) -> Hardware | None:
   """The figures for a `jax.Device.device_kind`; None, and never a guess, for one that is not in the table."""
   return HARDWARE.get(kind)
+
+
+def choose_kernels(deterministic: bool) -> None:
+  """On GPUs, kernels that give the same bits every time, or the fastest; before JAX has looked for devices.
+
+  CPUs and TPUs repeat themselves anyway. What somebody has put into XLA_FLAGS stays.
+  """
+  given = os.environ.get("XLA_FLAGS", "")
+  if deterministic and "xla_gpu_deterministic_ops" not in given:
+    os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true".strip()

@@ -15,10 +15,14 @@ BATCH = PartitionSpec(("replica", "data"))
 def make_mesh(shape: Sequence[int], devices: Sequence[jax.Device] | None = None) -> Mesh:
   """A mesh of three axes; one of the three ints may be -1.
 
+  Devices stand slice by slice, and process by process within a slice, so that `replica` runs over slices and every process
+  has rows of a batch that follow each other.
+
   Raises:
     UserError: when the shape does not fit the number of devices.
   """
-  devices = list(jax.devices() if devices is None else devices)
+  place = lambda device: (getattr(device, "slice_index", 0), device.process_index, device.id)
+  devices = sorted(jax.devices() if devices is None else devices, key=place)
   shape = [int(n) for n in shape]
   if len(shape) != 3 or shape.count(-1) > 1 or any(n < 1 and n != -1 for n in shape):
     raise UserError(f"config.mesh = {tuple(shape)} must be three positive ints (replica, data, model), one may be -1.")
@@ -38,10 +42,37 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def part_of_process(mesh: Mesh) -> tuple[int, int]:
+  """(h, n): this process reads rows [h * B / n, (h + 1) * B / n) of every batch.
+
+  Processes that share a `model` axis read the same rows.
+
+  Raises:
+    UserError: when the rows of a process do not follow each other, or differ in number.
+  """
+  owners = [{device.process_index for device in row} for row in mesh.devices.reshape(-1, mesh.shape["model"])]
+  rows_of = {index: [i for i, row in enumerate(owners) if index in row] for row in owners for index in row}
+  mine = rows_of[jax.process_index()]
+  follow = lambda rows: rows == list(range(rows[0], rows[0] + len(mine))) and rows[0] % len(mine) == 0
+  if len(owners) % len(mine) or not all(map(follow, rows_of.values())):
+    raise UserError(
+      f"config.mesh = {tuple(mesh.devices.shape)} cuts through processes: let the model axis divide the devices of a "
+      "process, or be a multiple of them."
+    )
+  return mine[0] // len(mine), len(owners) // len(mine)
+
+
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """This host's rows of a batch as global arrays, sharded by rows."""
+  """This process's rows of a batch as global arrays, sharded by rows."""
   sharding = batch_sharding(mesh)
   return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
+
+
+def whole_to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """As `to_devices`, of a batch that every process has all rows of."""
+  h, n = part_of_process(mesh)
+  mine = lambda value: value[h * len(value) // n : (h + 1) * len(value) // n]
+  return to_devices({name: mine(value) for name, value in batch.items()}, mesh)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, pieces: int = 1) -> None:

@@ -1,5 +1,7 @@
 """The progress bar, and the times behind it."""
 
+from collections.abc import Callable, Iterator
+import contextlib
 import sys
 import time
 
@@ -14,19 +16,27 @@ class Progress:
   Args:
     first, total: steps done before and in all.
     batch_size: clips per step.
+    utilization: seconds of a step -> the share of the devices' peak that it reaches; None where that is not known.
+    visible: whether anything is shown; the times are taken all the same.
   """
 
-  def __init__(self, first: int, total: int, batch_size: int, description: str = "training"):
-    self._batch_size, self._total = batch_size, total
-    self._terminal = sys.stderr.isatty()
-    self._bar = tqdm.tqdm(initial=first, total=total, desc=description, unit="step", disable=not self._terminal)
+  def __init__(
+    self, first: int, total: int, batch_size: int, utilization: Callable[[float], float] | None = None,
+    visible: bool = True,
+  ):  # fmt: skip
+    self._batch_size, self._total, self._utilization, self._visible = batch_size, total, utilization, visible
+    self._terminal = sys.stderr.isatty() and visible
+    self._bar = tqdm.tqdm(initial=first, total=total, desc="training", unit="step", disable=not self._terminal)
     self._waited = 0.0
     self._steps = 0
     self._began = self._spoke = time.monotonic()
 
-  def waited(self, seconds: float) -> None:
-    """`seconds` were spent waiting for a batch."""
-    self._waited += seconds
+  @contextlib.contextmanager
+  def waiting(self) -> Iterator[None]:
+    """What happens inside is waiting for a batch."""
+    began = time.monotonic()
+    yield
+    self._waited += time.monotonic() - began
 
   def step(self) -> None:
     self._steps += 1
@@ -41,6 +51,8 @@ class Progress:
       "time/data_wait_fraction": min(1.0, self._waited / elapsed),
       "throughput/clips_per_second": self._steps * self._batch_size / elapsed,
     }
+    if self._utilization and self._steps:
+      times["throughput/model_flops_utilization"] = self._utilization(times["time/step_seconds"])
     self._began, self._waited, self._steps = now, 0.0, 0
     return times
 
@@ -54,6 +66,8 @@ class Progress:
       text += f" (untrained {metrics['loss/untrained']:.2f}, log batch {metrics['loss/log_batch_size']:.2f}"
       text += f", duplicate captions {100 * metrics['data/duplicate_captions']:.0f} %)"
     text += f", {metrics['throughput/clips_per_second']:.0f} clips/s"
+    if "throughput/model_flops_utilization" in metrics:
+      text += f", {100 * metrics['throughput/model_flops_utilization']:.0f} % of peak"
     self._bar.set_postfix_str(text)
     now = time.monotonic()
     if not self._terminal and (now - self._spoke > 10 or step == self._total):
@@ -63,7 +77,9 @@ class Progress:
 
   def say(self, line: str) -> None:
     """A line that does not break the bar."""
-    tqdm.tqdm.write(line, file=sys.stderr)
+    if self._visible:
+      with contextlib.suppress(OSError):  # A log on a full disk is no reason to stop.
+        tqdm.tqdm.write(line, file=sys.stderr)
 
   def close(self) -> None:
     self._bar.close()

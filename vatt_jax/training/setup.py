@@ -23,6 +23,7 @@ class Setup:
     init: () -> the State before the first step.
     step: (state, batch) -> (state, metrics), with the state donated.
     schedule: step -> learning rate.
+    batch: shapes of a global batch that say where each array lies.
   """
 
   shapes: State
@@ -30,6 +31,11 @@ class Setup:
   init: Callable[[], State]
   step: Callable[[State, dict], tuple[State, dict]]
   schedule: optax.Schedule
+  batch: dict[str, jax.ShapeDtypeStruct]
+
+  def compile(self) -> Callable[[State, dict], tuple[State, dict]]:
+    """`step`, compiled now instead of when it is first called."""
+    return self.step.lower(self.shapes, self.batch).compile()
 
 
 def prepare(config, objective, batch_spec: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Setup:
@@ -55,4 +61,6 @@ def prepare(config, objective, batch_spec: dict[str, jax.ShapeDtypeStruct], mesh
       in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
   )  # fmt: skip
   located = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-  return Setup(jax.tree.map(located, shapes, placed), placed, jax.jit(init, out_shardings=placed), step, schedule)
+  batch = {name: located(leaf, mesh_lib.batch_sharding(mesh)) for name, leaf in batch_spec.items()}
+  init = jax.jit(init, out_shardings=placed)
+  return Setup(jax.tree.map(located, shapes, placed), placed, init, step, schedule, batch)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from vatt_jax.training.processes import to_host
 from vatt_jax.training.sharding import path_name
 
 
@@ -60,7 +61,7 @@ def fingerprint(params) -> str:
   digest = hashlib.sha256()
   leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
   for name in sorted(leaves):
-    value = np.ascontiguousarray(jax.device_get(leaves[name]))
+    value = np.ascontiguousarray(to_host(leaves[name]))
     digest.update(f"{name} {value.dtype.name} {value.shape} ".encode())
     digest.update(value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
   return digest.hexdigest()

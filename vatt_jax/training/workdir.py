@@ -1,6 +1,6 @@
 """A run's directory: whose it is, what was configured, what was measured."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import fcntl
 import json
@@ -12,13 +12,15 @@ import time
 
 from clu import metric_writers
 from etils import epath
+import tensorflow as tf
 
 from vatt_jax.errors import UserError
 
+HEARTBEAT = "heartbeat.json"
 # What may differ between the stored config and that of the command that goes on.
 MAY_CHANGE = (
-    "mesh", "fsdp", "accumulate", "evaluators", "total_steps", "keep_checkpoints", "data.threads",
-    "log_every_steps", "checkpoint_every_steps", "evaluate_every_steps",
+    "mesh", "fsdp", "accumulate", "evaluators", "total_steps", "keep_checkpoints", "data.threads", "deterministic",
+    "log_every_steps", "checkpoint_every_steps", "evaluate_every_steps", "stall_seconds", "profile_steps",
 )  # fmt: skip
 
 
@@ -29,7 +31,8 @@ def lock(workdir: str) -> Iterator[None]:
   Raises:
     UserError: naming the holder, when the workdir is taken.
   """
-  if "://" in str(workdir):  # Buckets have no locks.
+  if "://" in str(workdir):  # Buckets have no locks, but a run that is alive writes its heartbeat there.
+    _refuse_while_it_beats(workdir)
     yield
     return
   with (pathlib.Path(workdir) / ".lock").open("a+") as file:
@@ -43,6 +46,25 @@ def lock(workdir: str) -> Iterator[None]:
     file.write(f"process {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}")
     file.flush()
     yield
+
+
+def _refuse_while_it_beats(workdir: str, wait_seconds: float = 15.0) -> None:
+  before = read_heartbeat(epath.Path(workdir) / HEARTBEAT)
+  if before.get("phase") in (None, "ended", "failed") or time.time() - before["written"] > 10 * wait_seconds:
+    return
+  time.sleep(wait_seconds)
+  if (now := read_heartbeat(epath.Path(workdir) / HEARTBEAT)) != before:
+    raise UserError(
+      f"{workdir} is in use by process {now.get('process')} on {now.get('host')}; a workdir belongs to one run at a time."
+    )
+
+
+def read_heartbeat(path: epath.Path) -> dict:
+  """The last heartbeat of a run, see `Monitor`; {} where there is none that can be read."""
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError):
+    return {}
 
 
 def check_config(workdir: str, config: dict) -> list[str]:
@@ -100,30 +122,60 @@ def flatten(tree: dict, prefix: str = "") -> dict:
 
 
 class MetricsLog:
-  """`metrics.jsonl` and TensorBoard. Lines after the step a run goes on from are removed: that work is done again."""
+  """`metrics.jsonl` and TensorBoard. Lines after the step a run goes on from are removed: that work is done again.
 
-  def __init__(self, workdir: str, first_step: int):
-    self._path = epath.Path(workdir) / "metrics.jsonl"
+  Lines that cannot be written (a full disk) are kept and written with the next one that can.
+
+  Args:
+    writes: false in all processes of a run but one.
+  """
+
+  def __init__(self, workdir: str, first_step: int, say: Callable[[str], None] = print, writes: bool = True):
+    self._path, self.say, self._writes = epath.Path(workdir) / "metrics.jsonl", say, writes
     kept = [row for row in read_metrics(workdir) if row["step"] <= first_step]
     self._evaluated = {row["step"] for row in kept if any(name.startswith("eval/") for name in row)}
+    if not writes:
+      return
     temporary = self._path.with_name(".metrics.jsonl.partial")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
     temporary.replace(self._path)
     self._file = self._path.open("a")
+    self._unwritten = ""
     self._tensorboard = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard"))
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
-    self._file.write(json.dumps({"step": step, **finite(metrics)}) + "\n")
-    self._file.flush()
-    self._tensorboard.write_scalars(step, metrics)
+    """One row; `eval/...` among the metrics marks the step as evaluated."""
+    if not self._writes:
+      return
+    self._unwritten += json.dumps({"step": step, **finite(metrics)}) + "\n"
+    try:
+      self._file.write(self._unwritten)
+      self._file.flush()
+      self._unwritten = ""
+      self._tensorboard.write_scalars(step, metrics)
+    except (OSError, tf.errors.OpError) as error:
+      self.say(f"warning: {self._path} cannot be written ({reason(error)}); its lines are kept until it can.")
+      self._unwritten = "\n" + self._unwritten.lstrip("\n")  # A line may have been cut off.
+      with contextlib.suppress(OSError):
+        self._file.close()
+      self._file = self._path.open("a")
 
   def evaluated(self, step: int) -> bool:
     """Whether an evaluation of this step was logged before this run went on."""
     return step in self._evaluated
 
   def close(self) -> None:
-    self._file.close()
-    self._tensorboard.close()
+    if not self._writes:
+      return
+    with contextlib.suppress(OSError, tf.errors.OpError):
+      self._file.close()
+      self._tensorboard.close()
+
+
+def reason(error: BaseException) -> str:
+  """What an error says, in a line of readable length, or what it is called."""
+  line = (str(error).strip().splitlines() or [type(error).__name__])[0].split(" [tensorstore_spec=")[0]
+  return line if len(line) < 300 else f"{line[:100]} ... {line[-180:]}"
 
 
 def finite(metrics: dict) -> dict:
