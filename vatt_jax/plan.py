@@ -90,7 +90,7 @@ def plan(config, topology: topologies.Topology, vocabulary_size: int) -> dict:
     "model_flops_per_step": flops.model_flops(objective, setup.shapes.variables, spec),
   }
   report |= _compile(setup)
-  if report["fits"] is None:  # A GPU's compiler does not refuse.
+  if topology.devices[0].platform != "tpu":  # Other compilers do not refuse.
     report["fits"] = report["hbm_bytes_per_device"] <= report["hbm_limit_bytes"]
   sent = sum(kind["bytes"] for kind in report["collectives"].values())
   minimum = fsdp_minimum(config, setup, objective, spec, mesh)
@@ -126,7 +126,7 @@ def _compile(setup: setup_lib.Setup) -> dict:
   own = memory.output_size_in_bytes - memory.alias_size_in_bytes
   total = memory.argument_size_in_bytes + own + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
   return {
-    "fits": None if memory.generated_code_size_in_bytes == 0 else True,
+    "fits": True,
     "hbm_bytes_per_device": total,
     "argument_bytes": memory.argument_size_in_bytes,
     "temporary_bytes": memory.temp_size_in_bytes,
