@@ -41,7 +41,8 @@ def random_batch(spec):
 
 def three_steps(shape, fsdp, fields, argument):
   """Loss, gradient norm and parameters after three steps of plain gradient descent."""
-  config = importlib.import_module("configs.pretrain.vatt").get_config(argument)
+  file, _, argument = argument.rpartition(":")
+  config = importlib.import_module(f"configs.pretrain.{file or 'vatt'}").get_config(argument)
   config.update_from_flattened_dict(fields)
   options = jobs.input_options(config.data)
   mesh = mesh_lib.make_mesh(shape, jax.devices()[: int(np.prod(shape))])
@@ -59,6 +60,14 @@ def three_steps(shape, fsdp, fields, argument):
   for _ in range(3):
     state, metrics = step(state, batch)
   return jax.device_get((metrics["loss"], metrics["gradient_norm"], state.params)), state
+
+
+@pytest.mark.slow
+def test_alpro_equals_one_device():
+  """Its word table is looked up and multiplied with, and does not divide by the devices that share it."""
+  expected, _ = three_steps((1, 1, 1), False, {}, "alpro:smoke")
+  found, _ = three_steps((2, 4, 1), True, {"model.remat": "full"}, "alpro:smoke")
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
 @pytest.fixture(scope="module", params=["ma_medium,smoke", pytest.param("mbs,smoke", marks=pytest.mark.slow)])
