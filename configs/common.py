@@ -26,6 +26,19 @@ def training() -> ml_collections.ConfigDict:
   return config
 
 
+def pod(config: ml_collections.ConfigDict) -> None:
+  """The argument `pod`: a layout for many accelerators, whatever their number; `plan` says what it takes on which.
+
+  Parameters are split among 16 devices, which have them all at hand after one exchange among neighbours; split among all
+  devices of a slice they would be gathered by sums over all of it, twice the bytes (TPU v5p and v5e, `plan`).
+  """
+  config.mesh = (-1, 16, 1)
+  config.fsdp = True
+  config.model.remat = "full"
+  if "scan" in config.model:
+    config.model.update({"scan": True, "dtype": "bfloat16"})
+
+
 def arguments(text: str, known: tuple[str, ...]) -> set[str]:
   """The words behind FILE: in --config=FILE:a,b; ValueError names the ones there are."""
   words = {word for word in (text or "").split(",") if word}
@@ -277,7 +290,7 @@ def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
 def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The `:smoke` form: the same code at tiny size, on miniature clips, within seconds."""
   config.update({
-      "batch_size": 8, "total_steps": 4, "log_every_steps": 1, "checkpoint_every_steps": 2, "evaluate_every_steps": 2,
+      "mesh": (1, -1, 1), "batch_size": 8, "total_steps": 4, "log_every_steps": 1, "checkpoint_every_steps": 2, "evaluate_every_steps": 2,
   })  # fmt: skip
   tiny = {
       "model": {

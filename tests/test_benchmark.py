@@ -32,6 +32,15 @@ def test_random_batches_are_what_the_pipeline_would_give():
   assert batch["video/positions"].max() < np.prod(options.video.grid)
 
 
+def test_the_ring_needs_less_than_the_plain_loss(capsys):
+  report = benchmark.loss(vatt.get_config("mbs,smoke"), repetitions=1, batch_sizes=(256, 2048), executed=256)
+  small, large = report["batches"]
+  assert report["devices"] == 8 and small["ring_loss"] == pytest.approx(small["plain_loss"], rel=1e-5)
+  assert "ring_seconds" in small and "ring_seconds" not in large
+  assert large["ring_temporary_bytes"] < large["matrix_bytes"] / 8 <= large["plain_temporary_bytes"]
+  assert "batch 2,048" in capsys.readouterr().out
+
+
 def run(*arguments):
   return subprocess.run(
     [sys.executable, "-m", "vatt_jax.benchmark", *arguments], capture_output=True, text=True, check=False
@@ -44,7 +53,7 @@ def test_the_program_writes_its_report_and_names_its_modes(tmp_path):
   assert done.returncode == 0 and "| MBS | 50 % | 375.4 | 374.3 |" in done.stdout, done.stderr
   assert json.loads(path.read_text())["paper"][2]["paper_convention"] == pytest.approx(375.4e9, rel=0.03)
   wrong = run("steps")
-  assert wrong.returncode == 2 and "one of step, input, flops" in wrong.stderr and wrong.stderr.count("\n") == 1
+  assert wrong.returncode == 2 and "one of step, input, loss, flops" in wrong.stderr and wrong.stderr.count("\n") == 1
 
 
 def test_the_input_is_timed_against_a_float_pipeline(capsys):

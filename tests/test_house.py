@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted((ROOT / "vatt_jax").rglob("*.py")) + sorted((ROOT / "configs").rglob("*.py"))
 
 # Imports run downwards only: a room may use rooms below it, and files of its own.
-PROGRAMS = {"train", "evaluate", "prepare", "convert", "prompt", "benchmark", "api", "__init__"}
+PROGRAMS = {"train", "evaluate", "prepare", "convert", "prompt", "benchmark", "plan", "api", "__init__"}
 ABOVE = {
   "conversion": {"models", "data", "training"},
   "jobs": {"objectives", "preparation", "models", "losses", "data", "training", "evaluation"},
@@ -22,9 +22,10 @@ ABOVE = {
   "models": set(),
   "errors": set(),
   "cache": set(),
+  "placement": set(),
   "storage": set(),
 }
-EVERYWHERE = {"errors", "cache", "storage"}
+EVERYWHERE = {"errors", "cache", "placement", "storage"}
 
 
 def imported_rooms(path):

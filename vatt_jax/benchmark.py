@@ -2,6 +2,7 @@
 
   python -m vatt_jax.benchmark step --config=configs/pretrain/vatt.py:bbs --config.batch_size=2 --json=step.json
   python -m vatt_jax.benchmark input --config=configs/pretrain/vatt.py:bbs --json=input.json
+  XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m vatt_jax.benchmark loss --config=configs/pretrain/vatt.py:mbs
   python -m vatt_jax.benchmark flops
 
 step   the whole training step (forward, backward, optimizer) on random inputs of the right shapes, against the matrix
@@ -9,11 +10,14 @@ step   the whole training step (forward, backward, optimizer) on random inputs o
 input  records to batches, in turns with the straightforward pipeline: every frame decoded whole, mirrored, normalised and
        resized in float32 on the host, nothing dropped. Without a data set, on clips made for it: 32 noisy frames of
        340 x 256. Per core: clips by seconds of processor time, which another program on the machine hardly changes.
+loss   MIL-NCE and its gradients, in the plain form and round the ring of devices: what each device needs for it by the
+       compiler's account, at global batches of 2,048, 16,384 and 65,536; the first is run, too.
 flops  the matrix products of VATT in closed form, beside the paper's figures.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -36,6 +40,7 @@ import tqdm
 
 from vatt_jax import errors, jobs, objectives
 from vatt_jax.data import order as order_lib, pipeline, random, records as records_lib, video
+from vatt_jax.losses import nce, ring
 from vatt_jax.models import flops as closed_form
 from vatt_jax.preparation import dataset
 from vatt_jax.preparation.clips import Caption, Clip
@@ -48,6 +53,7 @@ def main(argv) -> None:
   modes = {
     "step": lambda: step(values.config, values.vocabulary_size, values.repetitions),
     "input": lambda: read(values.config, values.repetitions),
+    "loss": lambda: loss(values.config, values.repetitions),
     "flops": flops,
   }
   if len(argv) != 2 or argv[1] not in modes:
@@ -388,6 +394,49 @@ def flops() -> dict:
       for rate, (full, less) in zip(closed_form.DROP_RATES, cells)
     ],
   }
+
+
+# ---- loss
+
+
+def loss(config, repetitions: int, batch_sizes: Sequence[int] = (2_048, 16_384, 65_536), executed: int = 2_048) -> dict:
+  """Compiles the contrastive loss of `config` between clips and captions in both forms; prints and returns the report.
+
+  Args:
+    batch_sizes: global; each has to divide by the devices.
+    executed: the largest of them that is run as well.
+  """
+  mesh = mesh_lib.make_mesh((1, -1, 1))
+  for size in batch_sizes:
+    mesh_lib.check_batch_size(size, mesh)
+  candidates, width = config.data.text.candidates, config.model.vt_width
+  rows = mesh_lib.batch_sharding(mesh)
+  forms = {"plain": None, "ring": functools.partial(ring.ring_sums, mesh=mesh)}
+  report = {"devices": mesh.size, "candidates": candidates, "width": width, "batches": [], "machine": machine()}
+  for size in batch_sizes:
+    row = {"batch_size": size, "matrix_bytes": 4 * size * size * candidates}
+    shapes = [(size, width), (size, candidates, width)]
+    for name, sums in forms.items():
+      value = lambda video, text, sums=sums: nce.LOSSES[config.objective.loss](
+        video, text, jnp.ones(len(video), bool), temperature=config.objective.temperature, sums=sums
+      )
+      arguments = [jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows) for shape in shapes]
+      compiled = jax.jit(jax.value_and_grad(value, (0, 1))).lower(*arguments).compile()
+      row[f"{name}_temporary_bytes"] = compiled.memory_analysis().temp_size_in_bytes
+      if size <= executed:
+        draw = jax.jit(
+          lambda shapes=shapes: [jax.random.normal(jax.random.key(1), s) for s in shapes], out_shardings=rows
+        )
+        inputs = jax.block_until_ready(draw())
+        row[f"{name}_loss"] = float(compiled(*inputs)[0])
+        row[f"{name}_seconds"] = statistics.median(
+          _time(functools.partial(compiled, *inputs)) for _ in range(repetitions)
+        )
+    report["batches"].append(row)
+    times = "".join(f", {name} {row[f'{name}_seconds']:.3g} s" for name in forms if f"{name}_seconds" in row)
+    sizes = ", ".join(f"{name} {row[f'{name}_temporary_bytes'] / 2**20:,.1f} MiB" for name in forms)
+    print(f"batch {size:,}: {sizes} of temporaries on each of {mesh.size} devices{times}")
+  return report
 
 
 def define_flags(values: flags.FlagValues) -> None:

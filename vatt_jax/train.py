@@ -142,7 +142,8 @@ def _set_up(config, workdir: str, monitor: Monitor) -> _Run:
     jobs.keep_vocabularies(inputs, workdir)
     if first < config.total_steps:
       _results(workdir).unlink(missing_ok=True)  # It marks a complete run, and this one was given more steps.
-  say(sharding.parameter_table(state.params, prepared.placed.params))
+  places = prepared.placed
+  say(sharding.parameter_table(state.params, places.params, state.opt_state, places.opt_state))
   say(f"step {first} of {config.total_steps}" + (" (resumed)" if first else ""))
 
   # ---- Step.

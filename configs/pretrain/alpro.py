@@ -6,7 +6,7 @@ It starts from a ViT-B/16, a BERT-base and a prompter with the features of its p
 paper's run took 1 to 1.5 days on 16 A100; its values stand here, the run has not been repeated. Expected, zero-shot on
 MSR-VTT with matching: R@1/5/10 24.1/44.7/55.4 at 8 frames. Arguments: mlm_vtm, no_pem, no_vtc (the rows of table 1);
 official (no weight decay, and labels filtered by the number of their entity: what the published code does); scratch
-(nothing but the prompter to start from); smoke.
+(nothing but the prompter to start from); pod (laid out for many accelerators); smoke.
 """
 
 from configs import common
@@ -15,7 +15,7 @@ ROWS = {"mlm_vtm": "vtm mlm", "no_pem": "vtc vtm mlm", "no_vtc": "vtm mlm pem"}
 
 
 def get_config(arg=""):
-  args = common.arguments(arg, (*ROWS, "official", "scratch", "smoke"))
+  args = common.arguments(arg, (*ROWS, "official", "scratch", "pod", "smoke"))
   rows = sorted(args & set(ROWS))
   if len(rows) > 1:
     raise ValueError(f"choose one of {', '.join(rows)}")
@@ -34,4 +34,6 @@ def get_config(arg=""):
     config.objective.label_filter = "official"
   if "scratch" in args:
     config.objective.mask_id = -1
+  if "pod" in args:
+    common.pod(config)
   return common.shrink_alpro(config) if "smoke" in args else config

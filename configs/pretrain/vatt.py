@@ -3,7 +3,7 @@
   python -m vatt_jax.train --config=configs/pretrain/vatt.py:mbs --config.data.directory=DIR --workdir=RUN
 
 Arguments: bbs, mbs, lbs (video base / medium / large, sound base, text small), ma_base, ma_medium, ma_large (one encoder
-for all), smoke. They combine: vatt.py:mbs,smoke. The paper used 256 TPU v3 chips for less than three days (MBS).
+for all), pod (bfloat16, and laid out for many accelerators), smoke. They combine: vatt.py:mbs,smoke. The paper used 256 TPU v3 chips for less than three days (MBS).
 Values are the paper's; this run has not been repeated here.
 """
 
@@ -20,7 +20,7 @@ VIDEO_SIZES = {
 
 
 def get_config(arg="mbs"):
-  args = common.arguments(arg, (*VIDEO_SIZES, "smoke"))
+  args = common.arguments(arg, (*VIDEO_SIZES, "pod", "smoke"))
   presets = sorted(args & set(VIDEO_SIZES)) or ["mbs"]
   if len(presets) > 1:
     raise ValueError(f"choose one of {', '.join(presets)}")
@@ -38,4 +38,6 @@ def get_config(arg="mbs"):
   config.data = common.vatt_data()
   config.optimizer = common.adam()
   config.evaluators = {"validation": common.retrieval("validation", "every", windows=4)}
+  if "pod" in args:
+    common.pod(config)
   return common.shrink(config) if "smoke" in args else config

@@ -7,7 +7,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
-from vatt_jax.models import transformer
+from vatt_jax.models import text, transformer
 from vatt_jax.models.dropout import Dropout, drop, keep_mask
 from vatt_jax.training import mesh as mesh_lib
 
@@ -132,25 +132,27 @@ def test_gelu_is_exact_and_keeps_the_dtype(dtype):
   np.testing.assert_allclose(found.astype(jnp.float32), expected, atol=1e-6 if dtype == jnp.float32 else 2e-2)
 
 
+@pytest.mark.parametrize("kind", [transformer.Encoder, text.T5Encoder])
 @pytest.mark.parametrize("fields", [{"scan": True}, {"remat": "full"}, {"scan": True, "remat": "dots"}])
-def test_forms_of_the_encoder_share_parameters_and_results(fields, inputs):
+def test_forms_of_an_encoder_share_parameters_and_results(kind, fields, inputs):
   x = inputs[1]
-  plain = transformer.Encoder(layers=3, feed_forward=24, heads=2, head_width=8)
+  mask = jnp.ones(x.shape[:2], bool)
+  plain = kind(layers=3, feed_forward=24, heads=2, head_width=8)
   other = plain.clone(**fields)
-  variables = plain.init(jax.random.key(0), x, train=False)
+  variables = plain.init(jax.random.key(0), x, mask, train=False)
   names = lambda variables: [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
-  assert names(other.init(jax.random.key(0), x, train=False)) == names(variables)
+  assert names(other.init(jax.random.key(0), x, mask, train=False)) == names(variables)
 
   def value(encoder):
     def loss(variables):
-      out = encoder.apply(variables, x, train=False)
+      out = encoder.apply(variables, x, mask, train=False)
       return (out**2 * jnp.arange(1.0, WIDTH + 1)[None, None]).mean(), out
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(variables)
 
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), value(other), value(plain))
-  trained = other.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
-  assert np.isfinite(trained).all() and np.abs(trained - other.apply(variables, x, train=False)).max() > 1e-3
+  trained = other.apply(variables, x, mask, train=True, rngs={"dropout": jax.random.key(1)})
+  assert np.isfinite(trained).all() and np.abs(trained - other.apply(variables, x, mask, train=False)).max() > 1e-3
 
 
 def test_bfloat16_computes_near_float32_and_returns_float32(inputs):

@@ -17,6 +17,7 @@ LAYOUTS = {  # mesh, fsdp, and fields of the config
   "data": ((1, 8, 1), False, {}),
   "slices, ring": ((2, 4, 1), False, {"objective.ring": True}),
   "fsdp": ((1, 8, 1), True, {}),
+  "fsdp within slices": ((2, 4, 1), True, {"model.remat": "full"}),
   "tensor": ((1, 2, 4), False, {}),
   "all, in pieces": ((2, 2, 2), True, {"objective.ring": True, "accumulate": 2, "model.remat": "full"}),
   "one device, in pieces": ((1, 1, 1), False, {"accumulate": 4}),
@@ -51,7 +52,7 @@ def three_steps(shape, fsdp, fields, argument):
   placed = sharding.shardings(jax.eval_shape(init), objective.partition_rules, mesh, fsdp)
   state = jax.jit(init, out_shardings=placed)()
   step = jax.jit(
-    make_step(objective, optimizer, 0), donate_argnums=0,
+    sharding.on_mesh(make_step(objective, optimizer, 0), objective.partition_rules, mesh, fsdp), donate_argnums=0,
     in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
   )  # fmt: skip
   batch = mesh_lib.to_devices(random_batch(spec), mesh)
@@ -65,7 +66,7 @@ def one_device(request):
   return request.param, three_steps((1, 1, 1), False, {}, request.param)[0]
 
 
-SLOW = ("data", "tensor", "one device, remat")  # The others have their parts.
+SLOW = ("data", "fsdp", "tensor", "one device, remat")  # The others have their parts.
 
 
 @pytest.mark.parametrize("layout", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in LAYOUTS])

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vatt_jax.models.bert import Bert, MaskedLanguageHead
+from vatt_jax.models.linear import Dense
 from vatt_jax.models.sizes import size
 from vatt_jax.models.timesformer import TimeSformer
 
@@ -157,11 +158,11 @@ class TwoLayers(nn.Module):
     return linear(self.outputs, 2 * width, "out")(nn.relu(linear(2 * width, width, "in")(x)))
 
 
-def linear(outputs: int, inputs: int, name: str | None = None) -> nn.Dense:
+def linear(outputs: int, inputs: int, name: str | None = None) -> Dense:
   """A linear layer that starts as torch's: uniform up to 1 / sqrt(inputs), the bias too."""
   limit = 1.0 / math.sqrt(inputs)
   uniform = lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -limit, limit)
-  return nn.Dense(outputs, kernel_init=uniform, bias_init=uniform, name=name)
+  return Dense(outputs, kernel_init=uniform, bias_init=uniform, name=name)
 
 
 def unit(x: jax.Array) -> jax.Array:

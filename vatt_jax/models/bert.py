@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from vatt_jax.models import transformer
 from vatt_jax.models.dropout import Dropout
+from vatt_jax.models.linear import Dense, Embed
 from vatt_jax.models.text import BertLayer
 
 EPSILON = 1e-12
@@ -42,7 +43,7 @@ class Bert(nn.Module):
   remat: str = "none"
 
   def setup(self):
-    embed = lambda size: nn.Embed(size, self.width, embedding_init=normal)
+    embed = lambda size: Embed(size, self.width, embedding_init=normal)
     self.words, self.positions, self.token_types = embed(self.vocabulary_size), embed(self.max_length), embed(2)
     self.input_norm = nn.LayerNorm(epsilon=EPSILON)
     self.input_dropout = Dropout(self.dropout)
@@ -81,6 +82,6 @@ class MaskedLanguageHead(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, table: jax.Array) -> jax.Array:
     """x (B, L, D), table (V, D) -> (B, L, V)."""
-    x = transformer.gelu(nn.Dense(x.shape[-1], kernel_init=normal, name="transform")(x))
+    x = transformer.gelu(Dense(x.shape[-1], kernel_init=normal, name="transform")(x))
     x = nn.LayerNorm(epsilon=EPSILON, name="norm")(x)
     return x @ table.T + self.param("bias", nn.initializers.zeros, (len(table),))[None, None]

@@ -10,6 +10,7 @@ import jax
 
 from vatt_jax.models import towers, transformer
 from vatt_jax.models.dropout import drop
+from vatt_jax.models.linear import Dense
 from vatt_jax.models.sizes import size
 from vatt_jax.models.vatt import PROJECTION_INITS, encoder_fields
 
@@ -62,9 +63,9 @@ class Classifier(nn.Module):
     setattr(self, self.modality, tower)
     if self.classifier_init == "sigmoid":
       bias = nn.initializers.constant(-math.log(max(self.classes - 1, 1)))
-      self.classifier = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform(), bias_init=bias)
+      self.classifier = Dense(self.classes, kernel_init=nn.initializers.xavier_uniform(), bias_init=bias)
     else:
-      self.classifier = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_normal())
+      self.classifier = Dense(self.classes, kernel_init=nn.initializers.xavier_normal())
 
   def __call__(self, batch: dict[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
     """A batch with `<modality>/patches` and positions -> `<modality>/pooled` (B, D) and `logits` (B, C), float32."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vatt_jax import placement
 from vatt_jax.models import transformer
 from vatt_jax.models.dropout import Dropout
 
@@ -28,6 +29,7 @@ class T5Layer(nn.Module):
   @nn.compact
   def __call__(self, x, bias, train: bool):
     drop = Dropout(self.dropout, deterministic=not train)
+    x = placement.rows(x)
     y = rms_norm("attention_norm")(x)
     attention = transformer.Attention(
       self.heads, self.head_width, self.dropout, use_bias=False, scaled=self.scaled, name="attention"
@@ -48,6 +50,7 @@ class T5Encoder(nn.Module):
     exact: T5 as published, for its weights: ReLU, RMS norm everywhere, largest distance 128 instead of 64.
     scaled: whether scores are divided by sqrt(head_width); not so in T5 and VATT. From scratch on little data the
       unscaled softmax starts out peaked, and learning is slower.
+    remat, scan: as in `transformer.Encoder`.
   """
 
   layers: int
@@ -58,6 +61,8 @@ class T5Encoder(nn.Module):
   buckets: int = 32
   exact: bool = False
   scaled: bool = False
+  remat: str = "none"
+  scan: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
@@ -67,11 +72,13 @@ class T5Encoder(nn.Module):
     bias_LMA = table[relative_buckets(x.shape[1], self.buckets, 128 if self.exact else 64)]
     bias = bias_LMA.transpose(2, 0, 1)[None] + transformer.padding_bias(mask)
     x = drop(x)
-    for i in range(self.layers):
-      layer = T5Layer(
-        self.heads, self.feed_forward, self.head_width, self.dropout, self.scaled, self.exact, name=f"layer_{i}"
-      )
-      x = layer(x, bias, train)
+    fields = self.heads, self.feed_forward, self.head_width, self.dropout, self.scaled, self.exact
+    if self.scan:
+      x = transformer.scan_layers(self, T5Layer(*fields, parent=None), self.layers, x, bias, train, self.remat)
+    else:
+      kind = transformer.rematerialised(T5Layer, self.remat)
+      for i in range(self.layers):
+        x = kind(*fields, name=f"layer_{i}")(x, bias, train)
     return drop(rms_norm("final_norm")(x))
 
 
@@ -88,6 +95,7 @@ class BertLayer(nn.Module):
   def __call__(self, x, bias, train: bool):
     drop = Dropout(self.dropout, deterministic=not train)
     norm = lambda name: nn.LayerNorm(epsilon=self.epsilon, name=name)
+    x = placement.rows(x)
     attention = transformer.Attention(self.heads, self.head_width, self.dropout, name="attention")
     x = norm("attention_norm")(x + drop(attention(x, bias, train)))
     y = transformer.gelu(transformer.dense(self.feed_forward, "feed_forward_in")(x))
@@ -154,7 +162,7 @@ class WordEmbedding(nn.Module):
     """ids int32 (...,) -> float32 (..., width)."""
     shape = (self.vocabulary_size, self.width)
     if self.trainable:
-      table = self.param("embedding", _uniform, shape)
+      table = placement.weight("embedding", self.param("embedding", _uniform, shape))
     else:
       table = self.variable("frozen", "embedding", lambda: _uniform(self.make_rng("params"), shape)).value
     return table[ids]

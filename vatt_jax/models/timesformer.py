@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vatt_jax import placement
 from vatt_jax.models import transformer
 from vatt_jax.models.dropout import drop
+from vatt_jax.models.linear import Dense
 
 # Of every colour channel, in [0, 1]: CLIP's, although the published encoder started from a ViT trained with 0.5.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -57,7 +59,8 @@ class DividedLayer(nn.Module):
   def __call__(self, class_BD: jax.Array, x_BTND: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
     """The class token and the patches, N of each of the T frames."""
     B, T, N, D = x_BTND.shape
-    dense = lambda features, name, init=normal: nn.Dense(features, kernel_init=init, name=name)
+    class_BD, x_BTND = placement.rows(class_BD), placement.rows(x_BTND)
+    dense = lambda features, name, init=normal: Dense(features, kernel_init=init, name=name)
     attend = lambda name: transformer.Attention(self.heads, self.head_width, 0.0, kernel_init=normal, name=name)
     branch = DropPath(self.drop_path)
 
@@ -106,7 +109,7 @@ class TimeSformer(nn.Module):
     T, N = self.grid[0], self.grid[1] * self.grid[2]
     if patches.shape[1] != T * N:
       raise ValueError(f"{patches.shape[1]} patches are not the {T} x {N} of a whole clip")
-    x = nn.Dense(self.width, kernel_init=normal, name="patch_projection")(normalise(patches))
+    x = Dense(self.width, kernel_init=normal, name="patch_projection")(normalise(patches))
     places = self.param("spatial_positions", normal, (1 + N, self.width))
     times = self.param("temporal_positions", nn.initializers.zeros, (T, self.width))
     class_token = self.param("class_token", normal, (self.width,))

@@ -11,6 +11,7 @@ import numpy as np
 
 from vatt_jax.models import transformer
 from vatt_jax.models.dropout import Dropout
+from vatt_jax.models.linear import Dense
 from vatt_jax.models.text import WordEmbedding
 
 
@@ -78,9 +79,7 @@ class PatchTower(nn.Module):
   def __call__(self, patches: jax.Array, positions: jax.Array, *, train: bool) -> jax.Array:
     """patches (B, N, P) uint8, int16 or float32; positions int32 (B, N) -> pooled float32 (B, D or post_width)."""
     x = to_unit_range(patches) * self.input_scale
-    x = nn.Dense(self.width, use_bias=self.projection_bias, kernel_init=self.projection_init, name="patch_projection")(
-      x
-    )
+    x = Dense(self.width, use_bias=self.projection_bias, kernel_init=self.projection_init, name="patch_projection")(x)
     if self.post_width:
       x = transformer.gelu(transformer.dense(self.width, "pre_projection")(x))
     x = x + PositionEmbedding(self.grid, self.width, self.normalised_positions, name="positions")(positions)

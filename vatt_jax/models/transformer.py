@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vatt_jax import placement
 from vatt_jax.models.dropout import Dropout, drop
+from vatt_jax.models.linear import Dense
 
 LAYER_NORM_EPSILON = 1e-6
 MASKED = -1e9  # added to the scores of padded keys; large, finite, so that a row without keys stays finite
@@ -25,9 +27,9 @@ REMAT = {
 }
 
 
-def dense(features: int, name: str | None = None, use_bias: bool = True, dtype=None) -> nn.Dense:
+def dense(features: int, name: str | None = None, use_bias: bool = True, dtype=None) -> Dense:
   """A linear layer with the initialisation of the official code: glorot uniform, zero bias."""
-  return nn.Dense(features, use_bias=use_bias, kernel_init=glorot_uniform, name=name, dtype=dtype)
+  return Dense(features, use_bias=use_bias, kernel_init=glorot_uniform, name=name, dtype=dtype)
 
 
 def layer_norm(name: str | None = None, dtype=None) -> nn.LayerNorm:
@@ -68,7 +70,7 @@ class Attention(nn.Module):
     """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N)."""
     batch, tokens, width = x_BND.shape
     rate = self.dropout if train else 0.0
-    linear = lambda features, name: nn.Dense(
+    linear = lambda features, name: Dense(
       features, self.use_bias, dtype=x_BND.dtype, kernel_init=self.kernel_init, name=name
     )
 
@@ -113,6 +115,7 @@ class Layer(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
     drop = Dropout(self.dropout, deterministic=not train)
+    x = placement.rows(x)
     y = layer_norm("attention_norm", x.dtype)(x)
     x = x + drop(Attention(self.heads, self.head_width, self.dropout, name="attention")(y, bias, train))
     y = layer_norm("feed_forward_norm", x.dtype)(x)
@@ -147,7 +150,8 @@ class Encoder(nn.Module):
     bias = None if mask is None else padding_bias(mask)
     x = x.astype(self.dtype)
     if self.scan:
-      x = self._scan(x, bias, train)
+      layer = Layer(self.heads, self.feed_forward, self.head_width, self.dropout, parent=None)
+      x = scan_layers(self, layer, self.layers, x, bias, train, self.remat)
     else:
       kind = rematerialised(Layer, self.remat)
       for i in range(self.layers):
@@ -155,21 +159,30 @@ class Encoder(nn.Module):
     x = layer_norm("final_norm")(x.astype(jnp.float32))
     return Dropout(self.dropout, deterministic=not train)(x)
 
-  def _scan(self, x, bias, train):
-    layer = Layer(self.heads, self.feed_forward, self.head_width, self.dropout, parent=None)
-    start = lambda key: layer.init(key, x, bias, False)["params"]
-    params = [self.param(f"layer_{i}", start) for i in range(self.layers)]
-    stacked = {"params": jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)}
-    if train and self.dropout:
-      stacked["key"] = jax.random.split(self.make_rng("dropout"), self.layers)
 
-    def one(x, own):
-      rngs = {"dropout": own["key"]} if "key" in own else {}
-      return layer.apply({"params": own["params"]}, x, bias, train, rngs=rngs), None
+def scan_layers(
+  module: nn.Module, layer: nn.Module, count: int, x: jax.Array, bias: jax.Array | None, train: bool, remat: str
+) -> jax.Array:
+  """`count` layers like `layer`, called as layer(x, bias, train), compiled as one.
 
-    if REMAT[self.remat]:
-      one = jax.checkpoint(one, policy=REMAT[self.remat], prevent_cse=False)
-    return jax.lax.scan(one, x, stacked)[0]
+  Args:
+    module: whose parameters they are, under the names that layers have which are called one by one.
+    layer: without a parent.
+    remat: a name in `REMAT`.
+  """
+  start = lambda key: layer.init(key, x, bias, False)["params"]
+  params = [module.param(f"layer_{i}", start) for i in range(count)]
+  stacked = {"params": jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)}
+  if train and layer.dropout:
+    stacked["key"] = jax.random.split(module.make_rng("dropout"), count)
+
+  def one(x, own):
+    rngs = {"dropout": own["key"]} if "key" in own else {}
+    return layer.apply({"params": own["params"]}, x, bias, train, rngs=rngs), None
+
+  if REMAT[remat]:
+    one = jax.checkpoint(one, policy=REMAT[remat], prevent_cse=False)
+  return jax.lax.scan(one, x, stacked)[0]
 
 
 def rematerialised(layer: type[nn.Module], name: str) -> type[nn.Module]:

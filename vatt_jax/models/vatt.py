@@ -41,7 +41,8 @@ class Vatt(nn.Module):
     va_width, vt_width, audio_text, head_norms, va_to_vt: see `heads.FacHead`; `va_width` is the joint space's too.
     normalised_positions, aggregation_position: see `towers.PatchTower`.
     dropout: one rate for all.
-    dtype, remat, scan: of the encoders for video and sound, and the shared one; see `transformer.Encoder`.
+    dtype: of the encoders for video and sound, and the shared one; see `transformer.Encoder`.
+    remat, scan: of those and of T5.
     video_projection_init, audio_projection_init: names in `PROJECTION_INITS`; VATT: "conv_glorot" for both.
     audio_scale: what samples in [-1, 1] are multiplied with (VATT: 1).
     sample_rate_hz: for "gabor".
@@ -134,7 +135,9 @@ class Vatt(nn.Module):
     if self.text_form == "bert":
       encoder, max_length = BertEncoder(**fields), self.text_length
     else:
-      encoder, max_length = T5Encoder(**fields, exact=self.text_form == "t5", scaled=self.text_scaled), 0
+      exact = self.text_form == "t5"
+      encoder = T5Encoder(**fields, exact=exact, scaled=self.text_scaled, remat=self.remat, scan=self.scan)
+      max_length = 0
     return towers.SpecificTextTower(
       encoder,
       self.vocabulary_size,

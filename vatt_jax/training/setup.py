@@ -54,7 +54,10 @@ def prepare(config, objective, batch_spec: dict[str, jax.ShapeDtypeStruct], mesh
   shapes = jax.eval_shape(init)
   placed = sharding.shardings(shapes, objective.partition_rules, mesh, config.fsdp)
   step = jax.jit(
-      make_step(objective, optimizer, config.seed, config.ema_decay), donate_argnums=0,
+      sharding.on_mesh(
+        make_step(objective, optimizer, config.seed, config.ema_decay), objective.partition_rules, mesh, config.fsdp
+      ),
+      donate_argnums=0,
       in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
   )  # fmt: skip
   located = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)

@@ -1,0 +1,37 @@
+"""Where weights and activations lie while a model computes: said by whoever has a mesh, asked for by the modules.
+
+Outside of `placed` both functions return what they were given, so modules need no mesh to run.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+
+import jax
+
+_placer = None  # (rows, weight), while a function is traced for a mesh
+
+
+@contextlib.contextmanager
+def placed(rows: Callable[[jax.Array], jax.Array], weight: Callable[[str, jax.Array], jax.Array]) -> Iterator[None]:
+  """What is traced inside has its activations and weights placed by these."""
+  global _placer
+  before, _placer = _placer, (rows, weight)
+  try:
+    yield
+  finally:
+    _placer = before
+
+
+def rows(x: jax.Array) -> jax.Array:
+  """An activation (B or a multiple, ...) whose rows lie over the devices that share a batch."""
+  return _placer[0](x) if _placer else x
+
+
+def weight(name: str, value: jax.Array, dtype=None) -> jax.Array:
+  """A parameter as the device needs it to compute: gathered where it is split only to be stored.
+
+  Args:
+    name: the '/'-joined end of its path.
+    dtype: of the computation, which is what travels; None: as it is stored.
+  """
+  return _placer[1](name, value if dtype is None else value.astype(dtype)) if _placer else value
