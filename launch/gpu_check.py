@@ -5,7 +5,8 @@
   python -m launch.gpu_check --device=cpu       # compares the CPU with itself: does the check work?
 
 Loss and gradients of --config on random inputs are compared with those of the CPU in float32. A small run is killed and
-goes on to the weights of an undisturbed one. The training step is timed against the best matrix product of the device.
+goes on to the weights of an undisturbed one. The training step is timed against the best matrix product that the device
+does, and against its published peak.
 Exit code 1 when anything is further off than it may be.
 """
 
@@ -30,7 +31,7 @@ import tensorflow as tf
 
 from vatt_jax import benchmark, errors, jobs, objectives
 from vatt_jax.data import pipeline
-from vatt_jax.training import mesh as mesh_lib
+from vatt_jax.training import hardware, mesh as mesh_lib
 
 VOCABULARY_SIZE = 1000
 SMOKE = "configs/pretrain/vatt_demo.py:smoke"
@@ -137,18 +138,18 @@ def used(values) -> bool:
   """How much of the device the training step uses, by `benchmark step`; only a step that fails is not good."""
   with tempfile.TemporaryDirectory() as folder:
     report = pathlib.Path(folder, "step.json")
+    dtype = "float32" if values.device == "cpu" else "bfloat16"
     arguments = [f"--config={values.benchmark_config}", f"--config.batch_size={values.benchmark_batch_size}"]
-    if values.device != "cpu":
-      arguments.append("--config.model.dtype=bfloat16")
+    arguments.append(f"--config.model.dtype={dtype}")
     if _start(values.device, "benchmark", "step", *arguments, f"--json={report}", "--repetitions=3").wait():
       return say(False, "utilization", "the benchmark failed, see above; --benchmark_batch_size may be too large")
     found = json.loads(report.read_text())
-  rate = found["model_flops"] / found["step_seconds"] / 1e12
-  parts = [f"{found['clips_per_second']:.3g} clips/s, {rate:.3g} TFLOP/s"]
+  rate = found["model_flops"] / found["step_seconds"] / found["machine"]["devices"]
+  parts = [f"{dtype}: {found['clips_per_second']:.3g} clips/s, {rate / 1e12:.3g} TFLOP/s for each device"]
   parts.append(f"{100 * found['fraction_of_peak']:.1f} % of the best matrix product in float32")
-  if "model_flops_utilization" in found:
-    parts.append(f"{100 * found['model_flops_utilization']:.1f} % of the device's published peak")
-  return say(True, "utilization", ", ".join(parts))
+  published = hardware.find(found["machine"]["device"])
+  peak = f"{100 * rate / published.flops_per_second(dtype):.1f} %" if published else "an unknown share"
+  return say(True, "utilization", ", ".join([*parts, f"{peak} of the published peak"]))
 
 
 def _start(platform: str, program: str, *arguments: str) -> subprocess.Popen:

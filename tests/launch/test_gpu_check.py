@@ -1,9 +1,11 @@
 """The check of a GPU, made with the CPU in its place."""
 
 import importlib
+import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -50,6 +52,25 @@ def test_without_a_gpu_it_says_so():
     [sys.executable, "-m", "launch.gpu_check"], cwd=ROOT, check=False, capture_output=True, text=True
   )
   assert found.returncode == 2 and "error: JAX finds no gpu" in found.stderr
+
+
+def test_utilization_is_the_benchmarks_against_the_published_peak(monkeypatch, capsys):
+  """An H100 at 98.9 of 989 TFLOP/s; the benchmark is a stand-in that only writes its report."""
+  report = {"model_flops": 49.45e12, "step_seconds": 0.5, "clips_per_second": 64.0, "fraction_of_peak": 0.3}
+  report["machine"] = {"device": "NVIDIA H100 80GB HBM3", "devices": 1}
+
+  def start(platform, program, mode, *arguments):
+    assert (platform, program, mode) == ("gpu", "benchmark", "step") and "--config.model.dtype=bfloat16" in arguments
+    (place,) = [flag.removeprefix("--json=") for flag in arguments if flag.startswith("--json=")]
+    pathlib.Path(place).write_text(json.dumps(report))
+    return types.SimpleNamespace(wait=lambda: 0)
+
+  monkeypatch.setattr(gpu_check, "_start", start)
+  assert gpu_check.used(types.SimpleNamespace(device="gpu", benchmark_config="c", benchmark_batch_size=32))
+  assert "98.9 TFLOP/s for each device" in (said := capsys.readouterr().out) and "10.0 % of the published peak" in said
+  report["machine"]["device"] = "a card that nobody knows"
+  assert gpu_check.used(types.SimpleNamespace(device="gpu", benchmark_config="c", benchmark_batch_size=32))
+  assert "an unknown share of the published peak" in capsys.readouterr().out
 
 
 @pytest.mark.slow  # Half a minute: four compilations.
