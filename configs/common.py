@@ -39,7 +39,7 @@ def vatt_data() -> ml_collections.ConfigDict:
   data.threads = 0  # for decoding; 0 lets tf.data choose
   data.mixture = ()  # (("DIR", 1), ("OTHER", 2)): trains on these by weight; `directory`, or the first, is evaluated on
   data.mixture_by = "example"  # every batch has all of them (VATT); "batch": each batch is of one (ALPRO)
-  data.clip_spans = False  # batches say which seconds of which file a clip shows, so that overlaps can be told
+  data.clip_spans = False  # batches say which seconds of which file a clip shows, so that overlaps are counted
   data.video = ml_collections.ConfigDict({
       "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": (4, 16, 16), "drop_rate": 0.5,
       "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
@@ -69,9 +69,10 @@ def vatt_model() -> ml_collections.ConfigDict:
 
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
-  objective = ml_collections.ConfigDict(
-    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False}
-  )
+  objective = ml_collections.ConfigDict({
+      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
+      "mask_overlaps": False,
+  })  # fmt: skip
   objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
   return objective
 

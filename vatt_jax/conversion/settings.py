@@ -17,6 +17,7 @@ def vatt_objective() -> dict:
   """NCE between video and sound, MIL-NCE between video and text."""
   return {
       "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
+      "mask_overlaps": False,
       "pairs": {"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0},
   }  # fmt: skip
 
