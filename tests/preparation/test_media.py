@@ -3,9 +3,11 @@
 The files of `make_media` get brighter with time and beep every second, so a clip shows what time it was taken from.
 """
 
+import contextlib
 import io
 import math
 
+import av
 import make_media
 import numpy as np
 from PIL import Image
@@ -191,6 +193,36 @@ def test_not_media(tmp_path, content, reason):
   (tmp_path / "a.mp4").write_bytes(content)
   with pytest.raises(media.Unreadable, match=reason):
     read(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("rate", [1, 2**31 - 1])
+def test_sound_at_a_rate_that_does_not_exist(tmp_path, rate):
+  """One flipped byte of a header would otherwise make hours of sound, or an error."""
+  path = make_media.write(tmp_path / "a.wav", video=None, audio="pcm_s16le")
+  content = path.read_bytes()
+  path.write_bytes(content[:24] + rate.to_bytes(4, "little") + content[28:])
+  with pytest.raises(media.Unreadable, match="pieces of its sound are in no format that can be converted"):
+    read(path)
+
+
+@pytest.mark.parametrize("bad", [3, 30])
+def test_frames_in_colours_that_do_not_exist(tmp_path, monkeypatch, bad):
+  """A damaged header in the middle of a stream can name them; what comes before and after is kept."""
+  path, convert, seen = make_media.write(tmp_path / "a.mp4"), media._Pictures._to_jpeg, []
+
+  def to_jpeg(self, frame):
+    seen.append(frame)
+    if len(seen) <= bad:
+      raise av.FFmpegError(95, "Unsupported input")
+    return convert(self, frame)
+
+  monkeypatch.setattr(media._Pictures, "_to_jpeg", to_jpeg)
+  found = read(path)
+  np.testing.assert_allclose(found.times, np.arange(bad, 30) / 10, atol=1e-6)
+  assert f"{bad} of its frames are in no format that can be converted" in found.warnings
+  with pytest.raises(media.Unreadable, match="no format") if bad == 30 else contextlib.nullcontext():
+    seen.clear()
+    read(path, sound=False)
 
 
 def test_intervals_keep_only_their_frames_and_stop_early(tmp_path):
