@@ -89,6 +89,26 @@ def test_spectrograms_and_grouped_batches_train(miniature, tmp_path):
   assert (tmp_path / "results.json").exists()
 
 
+@pytest.mark.slow
+def test_windows_around_captions_train(miniature, tmp_path):
+  config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
+  config.data.directory, config.data.video.windows = miniature, 3
+  train.train(config, str(tmp_path))
+  assert (tmp_path / "results.json").exists()
+
+
+def test_windows_that_nothing_can_use_are_named():
+  build = lambda config: jobs.build_objective(config, jobs.Inputs("", jobs.input_options(config.data), None))
+  config = load("configs/pretrain/vatt.py", "bbs,smoke")[1]  # It has five captions a clip.
+  config.data.video.windows = 3
+  with pytest.raises(UserError, match="data.video.windows or data.text.candidates"):
+    build(config)
+  config = load("configs/pretrain/prompter.py", "smoke")[1]
+  config.data.video.update({"sampling": "window", "windows": 2})
+  with pytest.raises(UserError, match="for the objective vatt, not for alpro"):
+    build(config)
+
+
 def test_mixtures_train_and_bad_ones_are_sentences(miniature, tmp_path):
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.data.mixture, config.data.clip_spans = ((miniature, 1), (miniature, 2)), True

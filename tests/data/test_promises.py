@@ -158,6 +158,31 @@ def test_short_clips_are_looped_together():
     assert np.all(np.abs((frames - wanted + 0.3) % 0.5 - 0.25) <= 0.11)
 
 
+def test_windows_around_a_caption_lie_back_to_back_and_have_draws_of_their_own():
+  """The first is the one that there is without this option, in step with the sound; a clip of one window repeats it."""
+  three = dataclasses.replace(TIMED, video=dataclasses.replace(VIDEO, windows=3), spans=True)
+  records, order = clips.Memory([clips.record(5.0)]), order_lib.plain(1, 1, 0)
+  for batch, plain in zip(train(records, order, three, end=8), train(records, order, TIMED, end=8), strict=True):
+    first = batch["audio/patches"][0].reshape(-1)[0] / clips.RATE
+    np.testing.assert_array_equal(batch["video/patches"][:, 0], plain["video/patches"])
+    shown = np.array([clips.frame_seconds(window)[0] for window in batch["video/patches"][0]])
+    room = [first + 0.8 * step for step in range(-7, 8) if 0 <= first + 0.8 * step <= 5.0 - 0.8]
+    nearest = sorted(room, key=lambda start: (abs(round(start - first, 3)), start < first))[:3]
+    assert np.all((-1e-2 <= nearest - shown) & (nearest - shown <= 0.1 + 1e-2))
+    np.testing.assert_allclose(batch["clip/span"][0], [100 + min(nearest), 100.8 + max(nearest)], atol=2e-3)
+  spec = pipeline.batch_spec(three, 1)
+  assert {k: (v.shape, v.dtype) for k, v in spec.items()} == {k: (v.shape, v.dtype) for k, v in batch.items()}
+  short = train(clips.Memory([clips.record(1.0)]), order, three)[0]["video/patches"][0]
+  assert np.all(short == short[0])
+  every = dataclasses.replace(ALL.video, sampling="window", windows=3)
+  short = train(clips.Memory([clips.record(1.0)]), order, dataclasses.replace(ALL, video=every))[0]
+  assert len(np.unique(short["video/positions"][0], axis=0)) > 1  # One window's seconds, but cut and dropped apart.
+  evaluated = next(pipeline.evaluation_batches(records, 1, three, Letters()))
+  assert evaluated["video/patches"].shape == (1, 4, 16 * 16 * 3)
+  with pytest.raises(ValueError, match="windows 3"):
+    dataclasses.replace(ALL.video, windows=3)
+
+
 def test_captions_are_those_around_the_window():
   words = [(chr(97 + i) * 3, float(i), i + 1.0) for i in range(5)]
   records = clips.Memory([clips.record(5.0, captions=words)])

@@ -57,6 +57,26 @@ def test_overlaps_are_counted_and_masked_if_asked(fitted):
   assert loss > np.log(2) + 0.1
 
 
+def test_windows_around_a_caption_are_all_its_positives(fitted):
+  """Three windows against one caption: MIL-NCE with the sides changed. Sound belongs to the first window."""
+  objective, variables = fitted
+  several = batch()
+  for key in ("video/patches", "video/positions"):
+    several[key] = np.stack([several[key], several[key][::-1], np.roll(several[key], 1, axis=0)], 1)
+  for key in ("text/ids", "text/mask"):
+    several[key] = several[key][:, :1]
+  out = jax.jit(objective.encode)(variables, several)
+  single = jax.jit(objective.encode)(variables, batch())
+  np.testing.assert_allclose(out["video/vt"][:, 0], single["video/vt"], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(out["video/vt"][:, 1], single["video/vt"][::-1], rtol=1e-4, atol=1e-5)
+  metrics = jax.jit(lambda v: objective.loss(v, several, jax.random.key(1), False))(variables)[1]
+  present = several["text/present"]
+  words = mil_nce(out["text/vt"][:, 0], out["video/vt"], present, temperature=0.07, video_present=present)
+  sound = mil_nce(out["video/va"][:, 0], out["audio/va"][:, None], present, temperature=0.07, video_present=present)
+  np.testing.assert_allclose(metrics["loss/video_text"], words, rtol=1e-5)
+  np.testing.assert_allclose(metrics["loss/video_audio"], sound, rtol=1e-5)
+
+
 def test_the_sum_is_an_option(fitted):
   objective, variables = fitted
   summed = dataclasses.replace(objective, reduction="sum")

@@ -24,6 +24,8 @@ class VideoOptions:
     sampling: "window" (frames at that rate from a random time on, VATT), or over the whole clip, whatever its length:
       "uniform" (every floor(F / T)-th of F frames), "rand" (T different ones; in evaluation "uniform") or "headtail" (half
       of them from either half of the clip), all three ALPRO's.
+    windows: K windows of a clip in training, the nearest in time, all positives of its caption (VATT's idea with the sides
+      changed; ours); see `pipeline.window_starts`.
     size: height of the crop in pixels, and its width too unless that is given.
     patch: (t, h, w).
     drop_rate: fraction of the patches dropped in training.
@@ -55,12 +57,15 @@ class VideoOptions:
   sampling: str = "window"
   rand_augment: str = ""
   dct_scaling: bool = False
+  windows: int = 1
 
   def __post_init__(self):
     known = {"crop": CROPS, "sampling": SAMPLINGS, "rand_augment": ("", *images.RAND_AUGMENT)}
     for name, values in known.items():
       if getattr(self, name) not in values:
         raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(map(repr, values))}")
+    if self.windows < 1 or (self.windows > 1 and self.sampling != "window"):
+      raise ValueError(f'windows {self.windows} is not at least 1, or above 1 without sampling "window"')
     if any(n % p for n, p in zip((self.frames, *self.pixels), self.patch)):
       raise ValueError(f"{self.frames} frames of {self.pixels} pixels do not divide into patches of {self.patch}")
 

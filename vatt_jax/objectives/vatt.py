@@ -104,13 +104,13 @@ class VattObjective:
     metrics, total = {}, 0.0
     for pair, weight in self.pairs.items():
       if weight:
-        first, second = PAIRS[pair]
-        a, b = (name.split("/")[0] for name in (first, second))
-        candidates = out[second] if b == "text" else out[second][:, None, :]
+        one, several = _one_and_several(pair, out)
+        present = lambda name: batch[f"{name.split('/')[0]}/present"]
+        candidates = out[several] if out[several].ndim == 3 else out[several][:, None]
         value = LOSSES[self.loss_name](
-            out[first], candidates, batch[f"{b}/present"], temperature=self.temperature,
-            video_present=batch[f"{a}/present"], spans=spans if self.mask_overlaps else None, groups=self.groups,
-            sums=sums,
+            out[one] if out[one].ndim == 2 else out[one][:, 0], candidates, present(several),
+            temperature=self.temperature, video_present=present(one), spans=spans if self.mask_overlaps else None,
+            groups=self.groups, sums=sums,
         )  # fmt: skip
         metrics[f"loss/{pair}"] = value
         total += weight * value
@@ -146,6 +146,15 @@ class VattObjective:
     return variables
 
 
+def _one_and_several(pair: str, out: dict[str, jax.Array]) -> tuple[str, str]:
+  """The two outputs of a pair: of the first each clip has one, of the second K, which are all positives.
+
+  Those are the captions around a clip, or the windows of video around a caption. Sound belongs to the first window alone.
+  """
+  first, second = PAIRS[pair]
+  return (second, first) if pair == "video_text" and out[first].ndim == 3 else (first, second)
+
+
 def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
   """The fraction of the present captions (B, L) that another clip of the batch has too: negatives that are none."""
   powers = np.cumprod(np.full(ids.shape[1], 0x01000193, np.uint32), dtype=np.uint32)
@@ -173,6 +182,8 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
   known = config.model.get("vocabulary_size", 0)
   if known and vocabulary_size not in (0, known):
     raise ValueError(f"it has vectors of {known:,} words, but the vocabulary at hand has {vocabulary_size:,}")
+  if options.video and options.text and options.video.windows > 1 and options.text.candidates > 1:
+    raise ValueError("either data.video.windows or data.text.candidates may be above 1, not both")
   if config.objective.get("mask_overlaps", False) and not options.spans:
     raise ValueError("objective.mask_overlaps needs data.clip_spans = True")
   pairs = dict(config.objective.pairs)
