@@ -152,7 +152,10 @@ def _decode(jpegs: tf.Tensor, box: tf.Tensor, options: VideoOptions) -> tf.Tenso
   def at(ratio):
     crop = tf.concat([box[:2] // ratio, tf.maximum(box[2:] // ratio, 1)], 0)
     decode = lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, crop, channels=3, ratio=ratio)
-    return tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+    # A loop in the graph takes as long as two more frames: it is for clips that show some frame twice.
+    straight = lambda: tf.stack([decode(jpeg) for jpeg in tf.unstack(jpegs, options.frames)])
+    loop = lambda: tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+    return tf.cond(tf.size(jpegs) == options.frames, straight, loop)
 
   if not options.dct_scaling:
     return at(1)
