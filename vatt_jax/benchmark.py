@@ -2,6 +2,7 @@
 
   python -m vatt_jax.benchmark step --config=configs/pretrain/vatt.py:bbs --config.batch_size=2 --json=step.json
   python -m vatt_jax.benchmark input --config=configs/pretrain/vatt.py:bbs --json=input.json
+  python -m vatt_jax.benchmark prepare --source=FOLDER
   python -m vatt_jax.benchmark flops
 
 step   the whole training step (forward, backward, optimizer) on random inputs of the right shapes, against the matrix
@@ -9,6 +10,8 @@ step   the whole training step (forward, backward, optimizer) on random inputs o
 input  records to batches, in turns with the straightforward pipeline: every frame decoded whole, mirrored, normalised and
        resized in float32 on the host, nothing dropped. Without a data set, on clips made for it: 32 noisy frames of
        340 x 256. Per core: clips by seconds of processor time, which another program on the machine hardly changes.
+prepare  films to records, in turns with decoding the same files and nothing else. Per core. Without --source, on films of
+       1280 x 720 and of 320 x 240 made for it.
 flops  the matrix products of VATT in closed form, beside the paper's figures.
 """
 
@@ -40,7 +43,7 @@ import tqdm
 from vatt_jax import errors, jobs, objectives
 from vatt_jax.data import order as order_lib, pipeline, random, records as records_lib, video
 from vatt_jax.models import flops as closed_form
-from vatt_jax.preparation import dataset
+from vatt_jax.preparation import dataset, speed
 from vatt_jax.preparation.clips import Caption, Clip
 from vatt_jax.preparation.units import Decoded
 from vatt_jax.training import memory, mesh as mesh_lib, setup
@@ -57,15 +60,16 @@ def main(argv) -> None:
   modes = {
     "step": lambda: step(values.config, values.vocabulary_size, values.repetitions),
     "input": lambda: read(values.config, values.repetitions),
+    "prepare": lambda: prepare_media(values.source, values.repetitions),
     "flops": flops,
   }
   if len(argv) != 2 or argv[1] not in modes:
     raise errors.UserError(f"one of {', '.join(modes)} must be named, such as: python -m vatt_jax.benchmark flops.")
-  if argv[1] != "flops" and not values.config:
+  if argv[1] in ("step", "input") and not values.config:
     raise errors.UserError("--config=FILE is needed, such as --config=configs/pretrain/vatt_demo.py.")
   if values.repetitions < 1:
     raise errors.UserError(f"--repetitions={values.repetitions} must be at least 1.")
-  if argv[1] != "flops":
+  if argv[1] in ("step", "input"):
     memory.keep_between_steps()
   report = modes[argv[1]]()
   if values.json:
@@ -375,6 +379,23 @@ def _make_clips(directory: str) -> str:
   return directory
 
 
+# ---- prepare
+
+
+def prepare_media(source: str | None, repetitions: int) -> dict:
+  """Times `prepare` in turns with bare decoding, on the media of a folder or on films made for it; prints and returns the report."""
+  report = {}
+  with tempfile.TemporaryDirectory() as made:
+    folders = [source] if source else [speed.make_films(made, size, 2, seconds=20) for size in speed.SIZES]
+    for folder in folders:
+      figures = report[os.path.basename(os.path.abspath(folder))] = speed.measure(folder, repetitions)
+      print(
+        f"{folder if source else os.path.basename(folder)}: {figures['clips_per_second_per_core']:.3g} clips/s per core, "
+        f"{100 * figures['share_of_bare']:.0f} % of decoding alone ({figures['bare_clips_per_second_per_core']:.3g})"
+      )
+  return report | {"repetitions": repetitions, "machine": machine(), "versions": jobs.versions()}
+
+
 # ---- flops
 
 
@@ -416,6 +437,7 @@ def define_flags(values: flags.FlagValues) -> None:
   """Only for the program itself: flags of several programs may have the same name."""
   config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
   flags.DEFINE_string("json", None, "Where the report goes, beside being printed.", flag_values=values)
+  flags.DEFINE_string("source", None, "Folder of media, for `prepare`.", flag_values=values)
   flags.DEFINE_integer("repetitions", 7, "How often everything is timed.", flag_values=values)
   flags.DEFINE_integer("vocabulary_size", 65_536, "Words of the text tower.", flag_values=values)
 
