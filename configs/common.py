@@ -43,7 +43,8 @@ def vatt_data() -> ml_collections.ConfigDict:
   data.video = ml_collections.ConfigDict({
       "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": (4, 16, 16), "drop_rate": 0.5,
       "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
-      "sampling": "window", "rand_augment": "", "dct_scaling": False, "windows": 1,
+      "sampling": "window", "rand_augment": "", "interpolation": "bilinear", "stills": "",
+      "dct_scaling": False, "windows": 1,
   })  # fmt: skip
   data.audio = ml_collections.ConfigDict({
       "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "stride": 1, "pad": "loop",
@@ -221,6 +222,7 @@ def alpro_finetuning(terms: str, frames: int, text_length: int, examples: str) -
   config.init_from = "weights/alpro"
   config.checkpoint_every_steps, config.evaluate_every_steps = 1_000, 1_000
   config.data.text.examples = examples
+  config.data.video.rand_augment = "video"
   for name, still_open in (("video_size", ""), ("text_size", ""), ("fusion_layers", -1), ("embedding_width", -1)):
     config.model[name] = still_open
   config.model.max_length = -1
@@ -244,6 +246,8 @@ def alpro_as_published(config: ml_collections.ConfigDict) -> None:
   config.data.video.sampling = "rand"
   if config.objective.name == "alpro_qa":
     config.objective.trained = "official"
+  else:
+    config.data.video.rand_augment = ""  # Made and never called.
 
 
 def alpro_questions(answers: int) -> ml_collections.ConfigDict:

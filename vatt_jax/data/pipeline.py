@@ -209,7 +209,10 @@ def _video_window(parsed, present, start, duration, key, options, train, crop_pl
 
   def read():
     chosen = video.pick_frames(parsed["video/timestamps"], start, duration, key, options, train)
-    return video.read_frames(jpegs, chosen, key, options, train, crop_place)
+    look = lambda options: video.read_frames(jpegs, chosen, key, options, train, crop_place)
+    if not (train and options.stills):
+      return look(options)
+    return tf.cond(tf.size(jpegs) == 1, lambda: look(options.for_stills), lambda: look(options))
 
   shape = [options.frames, *options.pixels, 3]
   frames = tf.ensure_shape(tf.cond(present, read, lambda: tf.zeros(shape, tf.uint8)), shape)
