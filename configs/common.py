@@ -55,11 +55,12 @@ def vatt_data() -> ml_collections.ConfigDict:
   data.threads = 0  # for decoding; 0 lets tf.data choose
   data.mixture = ()  # (("DIR", 1), ("OTHER", 2)): trains on these by weight; `directory`, or the first, is evaluated on
   data.mixture_by = "example"  # every batch has all of them (VATT); "batch": each batch is of one (ALPRO)
-  data.clip_spans = False  # batches say which seconds of which file a clip shows, so that overlaps can be told
+  data.clip_spans = False  # batches say which seconds of which file a clip shows, so that overlaps are counted
   data.video = ml_collections.ConfigDict({
       "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": (4, 16, 16), "drop_rate": 0.5,
       "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
-      "sampling": "window", "rand_augment": "", "dct_scaling": False,
+      "sampling": "window", "rand_augment": "", "interpolation": "bilinear", "stills": "",
+      "dct_scaling": False, "windows": 1,
   })  # fmt: skip
   data.audio = ml_collections.ConfigDict({
       "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "stride": 1, "pad": "loop",
@@ -85,9 +86,10 @@ def vatt_model() -> ml_collections.ConfigDict:
 
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
-  objective = ml_collections.ConfigDict(
-    {"name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False}
-  )
+  objective = ml_collections.ConfigDict({
+      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
+      "mask_overlaps": False,
+  })  # fmt: skip
   objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
   return objective
 
@@ -236,6 +238,7 @@ def alpro_finetuning(terms: str, frames: int, text_length: int, examples: str) -
   config.init_from = "weights/alpro"
   config.checkpoint_every_steps, config.evaluate_every_steps = 1_000, 1_000
   config.data.text.examples = examples
+  config.data.video.rand_augment = "video"
   for name, still_open in (("video_size", ""), ("text_size", ""), ("fusion_layers", -1), ("embedding_width", -1)):
     config.model[name] = still_open
   config.model.max_length = -1
@@ -259,6 +262,8 @@ def alpro_as_published(config: ml_collections.ConfigDict) -> None:
   config.data.video.sampling = "rand"
   if config.objective.name == "alpro_qa":
     config.objective.trained = "official"
+  else:
+    config.data.video.rand_augment = ""  # Made and never called.
 
 
 def alpro_questions(answers: int) -> ml_collections.ConfigDict:

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes .venv with the pinned requirements and puts its python first on the PATH.
 #   source launch/environment.sh [FURTHER_REQUIREMENTS_FILE...]
 # VATT_JAX_VENV chooses another place for the environment.

@@ -23,6 +23,7 @@ for argument in "$@"; do
     *) echo "error: unknown option $argument (--source=FOLDER, --output=DIR, --workdir=DIR)" >&2; exit 2 ;;
   esac
 done
+# shellcheck disable=SC2088  # A tilde that the shell has left as it was.
 absolute() { case "$1" in /*) echo "$1" ;; "~/"*) echo "$HOME/${1#"~/"}" ;; *) echo "$started/$1" ;; esac; }
 name=demo
 if [ "$from" != demo ]; then

@@ -10,6 +10,7 @@ import pytest
 from configs.pretrain import vatt
 from vatt_jax import benchmark, jobs
 from vatt_jax.data import pipeline
+from vatt_jax.preparation import speed
 
 
 def test_a_step_is_timed_against_the_peak(capsys):
@@ -53,7 +54,21 @@ def test_the_program_writes_its_report_and_names_its_modes(tmp_path):
   assert done.returncode == 0 and "| MBS | 50 % | 375.4 | 374.3 |" in done.stdout, done.stderr
   assert json.loads(path.read_text())["paper"][2]["paper_convention"] == pytest.approx(375.4e9, rel=0.03)
   wrong = run("steps")
-  assert wrong.returncode == 2 and "one of step, input, loss, flops" in wrong.stderr and wrong.stderr.count("\n") == 1
+  assert wrong.returncode == 2 and "one of step, input, loss, prepare, flops" in wrong.stderr
+  assert wrong.stderr.count("\n") == 1
+
+
+def test_prepare_is_timed_against_bare_decoding(tmp_path, capsys):
+  """At tiny size the share means nothing; every frame and every piece of sound is decoded."""
+  films = speed.make_films(tmp_path, (64, 48), 1, seconds=2)
+  pieces = -(-2 * speed.SAMPLE_RATE_HZ // 1024)
+  assert abs(speed.decode_everything(f"{films}/0.mp4") - 2 * speed.FRAMES_PER_SECOND - pieces) <= 2
+  report = benchmark.prepare_media(films, repetitions=1)
+  figures = report["64x48"]
+  ours, bare = figures["clips_per_second_per_core"], figures["bare_clips_per_second_per_core"]
+  assert 0 < ours < bare and figures["share_of_bare"] == pytest.approx(ours / bare)
+  assert f"{100 * ours / bare:.0f} % of decoding alone" in capsys.readouterr().out
+  json.dumps(report)
 
 
 def test_the_input_is_timed_against_a_float_pipeline(capsys):

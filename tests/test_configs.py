@@ -9,7 +9,7 @@ import pytest
 from vatt_jax import jobs, objectives, train
 from vatt_jax.data import pipeline
 from vatt_jax.errors import UserError
-from vatt_jax.training import optimizers
+from vatt_jax.training import optimizers, workdir as workdir_lib
 from vatt_jax.training.state import init_state
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -89,11 +89,33 @@ def test_spectrograms_and_grouped_batches_train(miniature, tmp_path):
   assert (tmp_path / "results.json").exists()
 
 
+@pytest.mark.slow
+def test_windows_around_captions_train(miniature, tmp_path):
+  config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
+  config.data.directory, config.data.video.windows = miniature, 3
+  train.train(config, str(tmp_path))
+  assert (tmp_path / "results.json").exists()
+
+
+def test_windows_that_nothing_can_use_are_named():
+  build = lambda config: jobs.build_objective(config, jobs.Inputs("", jobs.input_options(config.data), None))
+  config = load("configs/pretrain/vatt.py", "bbs,smoke")[1]  # It has five captions a clip.
+  config.data.video.windows = 3
+  with pytest.raises(UserError, match="data.video.windows or data.text.candidates"):
+    build(config)
+  config = load("configs/pretrain/prompter.py", "smoke")[1]
+  config.data.video.update({"sampling": "window", "windows": 2})
+  with pytest.raises(UserError, match="for the objective vatt, not for alpro"):
+    build(config)
+
+
 def test_mixtures_train_and_bad_ones_are_sentences(miniature, tmp_path):
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.data.mixture, config.data.clip_spans = ((miniature, 1), (miniature, 2)), True
+  config.objective.mask_overlaps, config.batch_size = True, 32
   train.train(config, str(tmp_path))
-  assert (tmp_path / "results.json").exists()
+  shares = [line["data/overlapping_clips"] for line in workdir_lib.read_metrics(str(tmp_path)) if "loss" in line]
+  assert max(shares) > 0.0  # The set stands in the mixture twice.
   for pairs in (((miniature, 0),), ((miniature, "much"),), (miniature,)):
     config.data.mixture = pairs
     with pytest.raises(UserError, match="config.data.mixture = .* cannot be used"):
@@ -104,6 +126,9 @@ def test_unknown_fields_and_objectives_are_named():
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.objective.name = "vat"
   with pytest.raises(UserError, match="not one of vatt, classifier"):
+    jobs.build_objective(config, jobs.Inputs("", jobs.input_options(config.data), None))
+  config.objective.update({"name": "vatt", "mask_overlaps": True})
+  with pytest.raises(UserError, match="mask_overlaps needs data.clip_spans = True"):
     jobs.build_objective(config, jobs.Inputs("", jobs.input_options(config.data), None))
   config.data.video.colour = 1
   with pytest.raises(UserError, match="colour"):

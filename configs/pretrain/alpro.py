@@ -26,7 +26,7 @@ def get_config(arg=""):
   starts = [] if "scratch" in args else ["weights/vit", "weights/bert"]
   config.init_from = ",".join([*starts, *(["weights/prompter"] if config.objective.terms.pem else [])])
   config.model.entities = 1000 if config.objective.terms.pem else 0
-  config.data.video.crop = "squash"
+  config.data.video.update({"crop": "squash", "rand_augment": "video", "stills": "alpro"})
   config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 5_000, "clip_global_norm": 20.0})
   config.evaluators = {"validation": common.retrieval("validation", "every")}
   if "official" in args:

@@ -17,7 +17,7 @@ def get_config(arg=""):
   config.batch_size = 256
   config.total_steps = 100_000
   config.init_from = "" if "scratch" in args else "weights/vit,weights/bert"
-  config.data.video.crop = "squash"
+  config.data.video.update({"crop": "squash", "rand_augment": "video", "stills": "alpro"})
   config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 5_000, "clip_global_norm": 20.0})
   config.evaluators = {"validation": common.retrieval("validation", "every")}
   if "official" in args:

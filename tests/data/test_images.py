@@ -1,6 +1,7 @@
 """Frames as arrays: resizing as TensorFlow does it, and ALPRO's RandAugment."""
 
 import numpy as np
+from PIL import Image
 import pytest
 import tensorflow as tf
 
@@ -18,6 +19,13 @@ def test_resizing_is_bilinear_within_rounding(size):
   got = images.fit(FRAMES, ONCE, size, False, [])
   assert got.dtype == np.uint8
   assert np.abs(got - tf.image.resize(FRAMES, size).numpy()).max() <= 1.0
+
+
+def test_bicubic_is_pillows():
+  got = images.fit(FRAMES, ONCE, (16, 50), False, [], "bicubic")
+  for frame, small in zip(FRAMES, got):
+    np.testing.assert_array_equal(small, np.asarray(Image.fromarray(frame).resize((50, 16), Image.Resampling.BICUBIC)))
+  assert np.abs(got - images.fit(FRAMES, ONCE, (16, 50), False, []).astype(int)).max() > 20
 
 
 def test_mirroring_and_repeating():

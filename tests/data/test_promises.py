@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import io
 import os
 import resource
 import shutil
@@ -9,11 +10,14 @@ import threading
 import time
 
 import numpy as np
+from PIL import Image
 import pytest
 
+from configs import common
 from tests.data import clips
 from vatt_jax.data import audio, order as order_lib, pipeline, records as records_lib, text, video
 from vatt_jax.errors import UserError
+from vatt_jax.evaluation import evaluators
 
 
 class Letters:
@@ -152,10 +156,77 @@ def test_frames_of_the_whole_clip_surround_its_sound(sampling):
       np.testing.assert_allclose(frames, np.arange(4) * 1.2)
 
 
+def test_twelve_views_are_four_windows_by_three_crops():
+  """From the clip's start to its end, from left to right; the third of the picture tells the place, its level the time."""
+
+  def jpeg(i):
+    file = io.BytesIO()
+    levels = np.repeat(8 + 4 * i + np.array([0, 15, 30], np.uint8), 24)
+    Image.fromarray(np.broadcast_to(levels[None, :, None], (24, 72, 3)).astype(np.uint8)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+  records = clips.Memory([clips.record(5.0, frames=[jpeg(i) for i in range(50)])])
+  options = pipeline.InputOptions(dataclasses.replace(VIDEO, crop="inception"))
+  setting = evaluators.Setting(None, {}, "", options, Letters())
+  views = evaluators._Views(common.classification("test", "final", windows=4, crops=3), records, setting, 1, "", False)
+  assert views.count == 12
+  shown = np.array([batch["video/patches"][0, 0].mean() for _, batch in views]).reshape(3, 4)
+  starts = np.linspace(0.0, 5.0 - 0.8, 4)
+  expected = 8 + 4 * np.floor(starts * 10 + 1e-3)[None] + np.array([0, 15, 30])[:, None]
+  np.testing.assert_allclose(shown, expected, atol=1.0)
+
+
 def test_short_clips_are_looped_together():
   for frames, first, _ in visits(TIMED, start_seconds=0.5):
     wanted = (first + np.arange(4) / 5.0) % 0.5
     assert np.all(np.abs((frames - wanted + 0.3) % 0.5 - 0.25) <= 0.11)
+
+
+def test_windows_around_a_caption_lie_back_to_back_and_have_draws_of_their_own():
+  """The first is the one that there is without this option, in step with the sound; a clip of one window repeats it."""
+  three = dataclasses.replace(TIMED, video=dataclasses.replace(VIDEO, windows=3), spans=True)
+  records, order = clips.Memory([clips.record(5.0)]), order_lib.plain(1, 1, 0)
+  for batch, plain in zip(train(records, order, three, end=8), train(records, order, TIMED, end=8), strict=True):
+    first = batch["audio/patches"][0].reshape(-1)[0] / clips.RATE
+    np.testing.assert_array_equal(batch["video/patches"][:, 0], plain["video/patches"])
+    shown = np.array([clips.frame_seconds(window)[0] for window in batch["video/patches"][0]])
+    room = [first + 0.8 * step for step in range(-7, 8) if 0 <= first + 0.8 * step <= 5.0 - 0.8]
+    nearest = sorted(room, key=lambda start: (abs(round(start - first, 3)), start < first))[:3]
+    assert np.all((-1e-2 <= nearest - shown) & (nearest - shown <= 0.1 + 1e-2))
+    np.testing.assert_allclose(batch["clip/span"][0], [100 + min(nearest), 100.8 + max(nearest)], atol=2e-3)
+  spec = pipeline.batch_spec(three, 1)
+  assert {k: (v.shape, v.dtype) for k, v in spec.items()} == {k: (v.shape, v.dtype) for k, v in batch.items()}
+  short = train(clips.Memory([clips.record(1.0)]), order, three)[0]["video/patches"][0]
+  assert np.all(short == short[0])
+  every = dataclasses.replace(ALL.video, sampling="window", windows=3)
+  short = train(clips.Memory([clips.record(1.0)]), order, dataclasses.replace(ALL, video=every))[0]
+  assert len(np.unique(short["video/positions"][0], axis=0)) > 1  # One window's seconds, but cut and dropped apart.
+  evaluated = next(pipeline.evaluation_batches(records, 1, three, Letters()))
+  assert evaluated["video/patches"].shape == (1, 4, 16 * 16 * 3)
+  with pytest.raises(ValueError, match="windows 3"):
+    dataclasses.replace(ALL.video, windows=3)
+
+
+def test_pictures_are_augmented_in_their_own_way():
+  """ALPRO's: what a record of one frame becomes is that of the options for pictures; a film's frames stay a film's."""
+  base = dataclasses.replace(VIDEO, crop="squash", sampling="headtail", rand_augment="video")
+  wave = np.add.outer(np.arange(24), np.arange(32))[..., None] * [4, 3, 2]
+  file = io.BytesIO()
+  Image.fromarray(wave.astype(np.uint8)).save(file, "JPEG", quality=95)
+  still = clips.record(0.1, frames=[file.getvalue()])
+  order = order_lib.plain(1, 1, 0)
+  seen = lambda record, options: [
+    batch["video/patches"] for batch in train(clips.Memory([record]), order, pipeline.InputOptions(options), end=4)
+  ]
+  alpro = dataclasses.replace(base, stills="alpro")
+  np.testing.assert_array_equal(seen(still, alpro), seen(still, alpro.for_stills))
+  assert np.any(np.array(seen(still, alpro)) != seen(still, base))
+  np.testing.assert_array_equal(seen(clips.record(5.0), alpro), seen(clips.record(5.0), base))
+  assert all(np.all(batch[0] == batch[0, 0]) for batch in seen(still, alpro))  # A static video.
+  options = alpro.for_stills
+  assert (options.crop, options.min_area, options.interpolation, options.rand_augment) == (
+    "inception", 0.2, "bicubic", "image",
+  )  # fmt: skip
 
 
 def test_captions_are_those_around_the_window():

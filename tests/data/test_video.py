@@ -191,6 +191,6 @@ def test_colours_of_patches_are_those_of_whole_frames():
 
 
 def test_unknown_ways_are_named():
-  for field in ("crop", "sampling", "rand_augment"):
+  for field in ("crop", "sampling", "rand_augment", "interpolation", "stills"):
     with pytest.raises(ValueError, match=f"{field} 'nonsense' is not one of"):
       dataclasses.replace(OPTIONS, **{field: "nonsense"})

@@ -5,7 +5,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
-from vatt_jax.losses.nce import masked_mean, mil_nce, mil_nce_once, symmetric_nce, untrained_level
+from vatt_jax.losses.nce import (
+  masked_mean,
+  mil_nce,
+  mil_nce_once,
+  overlapping,
+  symmetric_nce,
+  untrained_level,
+)
 
 FORMS = [mil_nce, mil_nce_once, symmetric_nce]
 
@@ -14,14 +21,24 @@ def unit(x):
   return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def reference(video, text, video_present, text_present, temperature, form, groups=1):
+def meets(i, j, spans):
+  """Whether clips i and j may be compared: they are one, or do not show the same seconds of one file."""
+  if spans is None or i == j:
+    return True
+  source, span = spans
+  apart = max(span[i, 0], span[j, 0]) >= min(span[i, 1], span[j, 1])
+  return source[i] != source[j] or source[i] < 0 or apart
+
+
+def reference(video, text, video_present, text_present, temperature, form, groups=1, spans=None):
   """Loops, one clip at a time: P positives, R my video against all texts, C all videos against my texts."""
   video, text = unit(video.astype(np.float64)), unit(text.astype(np.float64))
+  there = lambda i, present: [j for j in np.flatnonzero(present) if meets(i, j, spans)]
   losses = [[] for _ in range(groups)]
   for i in np.flatnonzero(video_present & text_present):
     P = sum(np.exp(video[i] @ t / temperature) for t in text[i])
-    R = sum(np.exp(video[i] @ t / temperature) for j in np.flatnonzero(text_present) for t in text[j])
-    C = sum(np.exp(video[j] @ t / temperature) for j in np.flatnonzero(video_present) for t in text[i])
+    R = sum(np.exp(video[i] @ t / temperature) for j in there(i, text_present) for t in text[j])
+    C = sum(np.exp(video[j] @ t / temperature) for j in there(i, video_present) for t in text[i])
     both = {mil_nce: np.log(R + C), mil_nce_once: np.log(R + C - P), symmetric_nce: np.log(R) + np.log(C) - np.log(P)}
     losses[i * groups // len(video)].append(both[form] - np.log(P))
   return np.mean([np.mean(group) if group else 0.0 for group in losses])
@@ -41,20 +58,47 @@ def test_equals_the_equations(loss, candidates, missing):
   np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
+# Two films and two unknown files: clips 0 and 1 meet, 2 touches 1, 3 shows what 0 shows of another film.
+SPANS = np.array([0, 0, 0, 1, -1, -1]), np.array([[0, 3], [2, 5], [5, 8], [0, 3], [0, 3], [0, 3]], np.float32)
+
+
+def test_clips_overlap_that_show_the_same_seconds_of_one_file():
+  found = overlapping(SPANS, SPANS)
+  assert np.argwhere(found).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 2], [3, 3]]
+  one, other = (SPANS[0][:2], SPANS[1][:2]), (SPANS[0][1:], SPANS[1][1:])
+  np.testing.assert_array_equal(overlapping(one, other), found[:2, 1:])
+
+
 @pytest.mark.parametrize("loss", FORMS)
-def test_gradients_equal_those_of_the_equations(loss):
+@pytest.mark.parametrize("candidates", [1, 5])
+def test_overlapping_clips_are_no_negatives(loss, candidates):
+  random = np.random.default_rng(4)
+  video, text = random.normal(size=(6, 5)), random.normal(size=(6, candidates, 5))
+  here, there = np.array([1, 1, 1, 1, 0, 1], bool), np.array([1, 1, 0, 1, 1, 1], bool)
+  with jax.enable_x64(True):
+    value = loss(video, text, there, temperature=0.3, video_present=here, spans=SPANS)
+  expected = reference(video, text, here, there, 0.3, loss, spans=SPANS)
+  np.testing.assert_allclose(value, expected, rtol=1e-12)
+  assert expected < reference(video, text, here, there, 0.3, loss) - 1e-3
+
+
+@pytest.mark.parametrize("loss", FORMS)
+@pytest.mark.parametrize("spans", [None, tuple(part[:4] for part in SPANS)], ids=["all", "no_overlaps"])
+def test_gradients_equal_those_of_the_equations(loss, spans):
   """Central differences of the loops, in float64."""
   random = np.random.default_rng(3)
   video, text = random.normal(size=(4, 3)), random.normal(size=(4, 2, 3))
   here, there = np.array([1, 1, 0, 1], bool), np.array([1, 0, 1, 1], bool)
   with jax.enable_x64(True):
-    found = jax.grad(lambda v, t: loss(v, t, there, temperature=0.5, video_present=here), (0, 1))(video, text)
+    found = jax.grad(lambda v, t: loss(v, t, there, temperature=0.5, video_present=here, spans=spans), (0, 1))(
+      video, text
+    )
   for which, array in enumerate((video, text)):
     for place in np.ndindex(array.shape):
       moved = [[video.copy(), text.copy()] for _ in range(2)]
       for sign, arrays in zip((1, -1), moved):
         arrays[which][place] += sign * 1e-6
-      up, down = (reference(*arrays, here, there, 0.5, loss) for arrays in moved)
+      up, down = (reference(*arrays, here, there, 0.5, loss, spans=spans) for arrays in moved)
       np.testing.assert_allclose(found[which][place], (up - down) / 2e-6, atol=1e-8)
 
 

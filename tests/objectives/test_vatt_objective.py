@@ -10,7 +10,7 @@ import pytest
 from tests.models.test_vatt import TINY, tiny_batch
 from vatt_jax.losses.nce import mil_nce
 from vatt_jax.models.vatt import Vatt
-from vatt_jax.objectives.vatt import VattObjective, duplicate_share
+from vatt_jax.objectives.vatt import VattObjective, duplicate_share, overlapping_share
 
 TWO = {"video_audio": 1.0, "video_text": 3.0, "audio_text": 0.0}
 
@@ -41,6 +41,40 @@ def test_the_loss_is_the_weighted_mean_of_the_pairs(fitted):
   np.testing.assert_allclose(metrics["loss/video_text"], words, rtol=1e-5)
   np.testing.assert_allclose(loss, (sound + 3 * words) / 4, rtol=1e-5)
   assert "loss/audio_text" not in metrics
+
+
+def test_overlaps_are_counted_and_masked_if_asked(fitted):
+  """The two clips that are present show the same seconds: masked, none has a negative, and the loss is at its floor."""
+  objective, variables = fitted
+  spans = {"clip/source": np.array([5, 5, -1], np.int32), "clip/span": np.array([[0, 3], [1, 4], [0, 3]], np.float32)}
+  run = lambda objective: jax.jit(lambda v, b: objective.loss(v, b, jax.random.key(1), False))(
+    variables, batch() | spans
+  )
+  loss, metrics, _ = run(objective)
+  assert metrics["data/overlapping_clips"] == pytest.approx(2 / 3)
+  assert overlapping_share(*(part[1:] for part in spans.values())) == 0.0
+  np.testing.assert_allclose(run(dataclasses.replace(objective, mask_overlaps=True))[0], np.log(2), rtol=1e-5)
+  assert loss > np.log(2) + 0.1
+
+
+def test_windows_around_a_caption_are_all_its_positives(fitted):
+  """Three windows against one caption: MIL-NCE with the sides changed. Sound belongs to the first window."""
+  objective, variables = fitted
+  several = batch()
+  for key in ("video/patches", "video/positions"):
+    several[key] = np.stack([several[key], several[key][::-1], np.roll(several[key], 1, axis=0)], 1)
+  for key in ("text/ids", "text/mask"):
+    several[key] = several[key][:, :1]
+  out = jax.jit(objective.encode)(variables, several)
+  single = jax.jit(objective.encode)(variables, batch())
+  np.testing.assert_allclose(out["video/vt"][:, 0], single["video/vt"], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(out["video/vt"][:, 1], single["video/vt"][::-1], rtol=1e-4, atol=1e-5)
+  metrics = jax.jit(lambda v: objective.loss(v, several, jax.random.key(1), False))(variables)[1]
+  present = several["text/present"]
+  words = mil_nce(out["text/vt"][:, 0], out["video/vt"], present, temperature=0.07, video_present=present)
+  sound = mil_nce(out["video/va"][:, 0], out["audio/va"][:, None], present, temperature=0.07, video_present=present)
+  np.testing.assert_allclose(metrics["loss/video_text"], words, rtol=1e-5)
+  np.testing.assert_allclose(metrics["loss/video_audio"], sound, rtol=1e-5)
 
 
 def test_the_sum_is_an_option(fitted):

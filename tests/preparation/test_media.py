@@ -6,6 +6,7 @@ The files of `make_media` get brighter with time and beep every second, so a cli
 import io
 import math
 
+import av
 import make_media
 import numpy as np
 from PIL import Image
@@ -191,6 +192,39 @@ def test_not_media(tmp_path, content, reason):
   (tmp_path / "a.mp4").write_bytes(content)
   with pytest.raises(media.Unreadable, match=reason):
     read(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("rate", [1, 2**31 - 1])
+def test_sound_at_a_rate_that_does_not_exist(tmp_path, rate):
+  """One flipped byte of a header would otherwise make hours of sound, or an error."""
+  path = make_media.write(tmp_path / "a.wav", video=None, audio="pcm_s16le")
+  content = path.read_bytes()
+  path.write_bytes(content[:24] + rate.to_bytes(4, "little") + content[28:])
+  with pytest.raises(media.Unreadable, match="pieces of its sound are in no format that can be converted"):
+    read(path)
+
+
+def test_frames_in_colours_that_do_not_exist(tmp_path, monkeypatch):
+  """A damaged header in the middle of a stream can name them; the other frames and the sound are kept."""
+  path, convert = make_media.write(tmp_path / "a.mp4"), media._Pictures._to_jpeg
+
+  def refuse_before(seconds):
+    def to_jpeg(self, frame):
+      if frame.time < seconds:
+        raise av.FFmpegError(95, "Unsupported input")
+      return convert(self, frame)
+
+    monkeypatch.setattr(media._Pictures, "_to_jpeg", to_jpeg)
+
+  refuse_before(0.25)
+  found = read(path)
+  np.testing.assert_allclose(found.times, np.arange(3, 30) / 10, atol=1e-6)
+  assert found.warnings == ["3 of its frames are in no format that can be converted"]
+  refuse_before(10.0)
+  found = read(path)
+  assert not found.frames and heard_beeps(found) and not found.picture_end
+  with pytest.raises(media.Unreadable, match="30 of its frames are in no format"):
+    read(path, sound=False)
 
 
 def test_intervals_keep_only_their_frames_and_stop_early(tmp_path):

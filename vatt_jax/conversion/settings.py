@@ -17,6 +17,7 @@ def vatt_objective() -> dict:
   """NCE between video and sound, MIL-NCE between video and text."""
   return {
       "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
+      "mask_overlaps": False,
       "pairs": {"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0},
   }  # fmt: skip
 
@@ -81,7 +82,8 @@ def data(**found) -> dict:
       "video": {
           "frames": 32, "frames_per_second": 10.0, "size": 224, "width": 0, "patch": [4, 16, 16], "drop_rate": 0.5,
           "crop": "inception", "min_area": 0.08, "max_aspect": 2.0, "flip": True, "colour_jitter": 0.8,
-          "sampling": "window", "rand_augment": "", "dct_scaling": False,
+          "sampling": "window", "rand_augment": "", "interpolation": "bilinear", "stills": "",
+      "dct_scaling": False, "windows": 1,
       },
       "audio": {
           "samples": 153_600, "sample_rate_hz": 48_000, "patch": 128, "drop_rate": 0.5, "stride": 1, "pad": "loop",

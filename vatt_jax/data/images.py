@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from PIL import Image
 
 cv2.setNumThreads(0)  # The pipeline's own threads already use every core.
 
@@ -17,13 +18,21 @@ _BORDER = (128, 128, 128)
 
 
 def fit(
-  frames: np.ndarray, which: np.ndarray, size: tuple[int, int], flip: bool, operations: list[Operation]
-) -> np.ndarray:
-  """Frames uint8 (U, h, w, 3), of which `which` int (T,) are wanted -> uint8 (T, H, W, 3), all changed alike."""
+  frames: np.ndarray, which: np.ndarray, size: tuple[int, int], flip: bool, operations: list[Operation],
+  interpolation: str = "bilinear",
+) -> np.ndarray:  # fmt: skip
+  """Frames uint8 (U, h, w, 3), of which `which` int (T,) are wanted -> uint8 (T, H, W, 3), all changed alike.
+
+  Args:
+    interpolation: "bilinear", or "bicubic" as Pillow has it, which blurs where it shrinks.
+  """
   height, width = size
   fitted = np.empty([len(frames), height, width, 3], np.uint8)
   for frame, place in zip(frames, fitted):
-    cv2.resize(frame, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
+    if interpolation == "bicubic":
+      place[:] = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
+    else:
+      cv2.resize(frame, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
     if flip:
       cv2.flip(place, 1, dst=place)
     for operation in operations:

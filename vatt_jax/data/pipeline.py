@@ -56,8 +56,9 @@ def batch_spec(options: InputOptions, rows: int) -> dict[str, jax.ShapeDtypeStru
     if track:
       dropped = 0.0 if getattr(track, "spectrogram", False) else track.drop_rate
       tokens = patches.keep_count(math.prod(track.grid), dropped)
-      spec[f"{name}/patches"] = ((rows, tokens, track.patch_values), track.patch_dtype)
-      spec[f"{name}/positions"] = ((rows, tokens), np.int32)
+      clips = (rows,) if getattr(track, "windows", 1) == 1 else (rows, track.windows)
+      spec[f"{name}/patches"] = ((*clips, tokens, track.patch_values), track.patch_dtype)
+      spec[f"{name}/positions"] = ((*clips, tokens), np.int32)
       spec[f"{name}/present"] = ((rows,), np.bool_)
   if options.text:
     captions = (rows, options.text.candidates, options.text.length)
@@ -159,7 +160,7 @@ def example_function(
       )  # One question, one answer.
       out["label"] = _label_example(label, options.label)
     if options.spans:
-      out |= _span_example(parsed, place, duration, options)
+      out |= _span_example(parsed, place, duration, options, train)
     return out
 
   return example
@@ -178,14 +179,40 @@ def window_start(place, duration, seconds):
   return place * tf.maximum(duration - seconds, 0.0)
 
 
+def window_starts(place: tf.Tensor, duration: tf.Tensor, seconds: float, count: int) -> tf.Tensor:
+  """float32 (count,): where windows begin, back to back, the one at `place` first, then those nearest to it in time.
+
+  They lie inside the clip, and are repeated where it has room for fewer.
+  """
+  first = window_start(place, duration, seconds)
+  room = lambda left: tf.maximum(tf.cast(left / seconds + 1e-3, tf.int32), 0)
+  steps = tf.range(-room(first), room(duration - seconds - first) + 1)
+  nearest = tf.gather(steps, tf.argsort(2 * tf.abs(steps) - tf.cast(steps > 0, tf.int32)))
+  chosen = tf.gather(nearest, tf.range(count) % tf.size(nearest))
+  return tf.maximum(first + tf.cast(chosen, tf.float32) * seconds, 0.0)
+
+
 def _video_example(parsed, place, duration, key, options, train, crop_place):
+  present = tf.size(parsed["video/frames"]) > 0
+  window = lambda start, key: _video_window(parsed, present, start, duration, key, options, train, crop_place)
+  if train and options.windows > 1:
+    starts = tf.unstack(window_starts(place, duration, options.seconds, options.windows))
+    windows = [window(start, random.window_key(key, i)) for i, start in enumerate(starts)]
+    kept, positions = (tf.stack(part) for part in zip(*windows))
+  else:
+    kept, positions = window(window_start(place, duration, options.seconds), key)
+  return {"video/patches": kept, "video/positions": positions, "video/present": present}
+
+
+def _video_window(parsed, present, start, duration, key, options, train, crop_place):
   jpegs = parsed["video/frames"]
-  present = tf.size(jpegs) > 0
 
   def read():
-    start = window_start(place, duration, options.seconds)
     chosen = video.pick_frames(parsed["video/timestamps"], start, duration, key, options, train)
-    return video.read_frames(jpegs, chosen, key, options, train, crop_place)
+    look = lambda options: video.read_frames(jpegs, chosen, key, options, train, crop_place)
+    if not (train and options.stills):
+      return look(options)
+    return tf.cond(tf.size(jpegs) == 1, lambda: look(options.for_stills), lambda: look(options))
 
   shape = [options.frames, *options.pixels, 3]
   frames = tf.ensure_shape(tf.cond(present, read, lambda: tf.zeros(shape, tf.uint8)), shape)
@@ -195,7 +222,7 @@ def _video_example(parsed, place, duration, key, options, train, crop_place):
   if train and options.colour_jitter:
     changed = lambda: video.jitter_colours(kept, positions, frames, key, options)
     kept = tf.cond(present, changed, lambda: kept)
-  return {"video/patches": kept, "video/positions": positions, "video/present": present}
+  return kept, positions
 
 
 def _audio_example(parsed, samples, place, duration, key, options, train):
@@ -248,14 +275,19 @@ def _text_example(parsed, place, duration, options, tokenizer):
   }
 
 
-def _span_example(parsed, place, duration, options):
-  """A number for the file, -1 where it is not known, and the seconds of it that the longest window shows."""
+def _span_example(parsed, place, duration, options, train):
+  """A number for the file, -1 where it is not known, and the seconds of it from the first window to the last."""
   source = parsed["source"]
   number = tf.cast(tf.strings.to_hash_bucket_fast(source, 2**31 - 1), tf.int32)
-  start = parsed["clip/start"] + window_start(place, duration, options.seconds)
+  start = window_start(place, duration, options.seconds)  # Of the longest, in which the others lie.
+  end = start + tf.minimum(duration, options.seconds)
+  if train and options.video and options.video.windows > 1:
+    starts = window_starts(place, duration, options.video.seconds, options.video.windows)
+    start = tf.minimum(start, tf.reduce_min(starts))
+    end = tf.maximum(end, tf.reduce_max(starts) + tf.minimum(duration, options.video.seconds))
   return {
     "clip/source": tf.where(tf.strings.length(source) > 0, number, -1),
-    "clip/span": tf.stack([start, start + tf.minimum(duration, options.seconds)]),
+    "clip/span": parsed["clip/start"] + tf.stack([start, end]),
   }
 
 

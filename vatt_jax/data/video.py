@@ -11,6 +11,8 @@ import tensorflow as tf
 from vatt_jax.data import images, random
 
 CROPS = ("inception", "vgg", "random", "centre", "squash", "whole")
+INTERPOLATIONS = ("bilinear", "bicubic")
+STILLS = ("", "alpro")
 SAMPLINGS = ("window", "headtail", "rand", "uniform")
 
 
@@ -24,6 +26,8 @@ class VideoOptions:
     sampling: "window" (frames at that rate from a random time on, VATT), or over the whole clip, whatever its length:
       "uniform" (every floor(F / T)-th of F frames), "rand" (T different ones; in evaluation "uniform") or "headtail" (half
       of them from either half of the clip), all three ALPRO's.
+    windows: K windows of a clip in training, the nearest in time, all positives of its caption (VATT's idea with the sides
+      changed; ours); see `pipeline.window_starts`.
     size: height of the crop in pixels, and its width too unless that is given.
     patch: (t, h, w).
     drop_rate: fraction of the patches dropped in training.
@@ -37,6 +41,9 @@ class VideoOptions:
     colour_jitter: probability of brightness, saturation, contrast and hue changes (VATT: 0.8).
     width: of the crop; 0: a square.
     rand_augment: "video" or "image": two random operations for the whole clip, as ALPRO for videos and for pictures.
+    interpolation: of resizing, "bilinear" or "bicubic", see `images.fit`.
+    stills: how records of a single frame are treated in training: "" as all others, or "alpro" as its pictures (CC3M),
+      see `for_stills`.
     dct_scaling: whether frames at least twice as large as needed are decoded at 1/2, 1/4 or 1/8 of their size: much
       faster for large ones, and not the same pixels.
   """
@@ -54,13 +61,24 @@ class VideoOptions:
   width: int = 0
   sampling: str = "window"
   rand_augment: str = ""
+  interpolation: str = "bilinear"
+  stills: str = ""
   dct_scaling: bool = False
+  windows: int = 1
 
   def __post_init__(self):
-    known = {"crop": CROPS, "sampling": SAMPLINGS, "rand_augment": ("", *images.RAND_AUGMENT)}
+    known = {
+      "crop": CROPS,
+      "sampling": SAMPLINGS,
+      "rand_augment": ("", *images.RAND_AUGMENT),
+      "interpolation": INTERPOLATIONS,
+      "stills": STILLS,
+    }
     for name, values in known.items():
       if getattr(self, name) not in values:
         raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(map(repr, values))}")
+    if self.windows < 1 or (self.windows > 1 and self.sampling != "window"):
+      raise ValueError(f'windows {self.windows} is not at least 1, or above 1 without sampling "window"')
     if any(n % p for n, p in zip((self.frames, *self.pixels), self.patch)):
       raise ValueError(f"{self.frames} frames of {self.pixels} pixels do not divide into patches of {self.patch}")
 
@@ -68,6 +86,14 @@ class VideoOptions:
   def seconds(self) -> float:
     """Length of the window; infinite where frames come from the whole clip."""
     return self.frames / self.frames_per_second if self.sampling == "window" else math.inf
+
+  @property
+  def for_stills(self) -> "VideoOptions":
+    """ALPRO's pictures: a random fifth to all of the area, 3:4 to 4:3, bicubic, mirrored, RandAugment for pictures."""
+    return dataclasses.replace(
+        self, crop="inception", min_area=0.2, max_aspect=4 / 3, interpolation="bicubic", flip=True, rand_augment="image",
+        stills="",
+    )  # fmt: skip
 
   @property
   def grid(self) -> tuple[int, int, int]:
@@ -136,7 +162,7 @@ def read_frames(
   operations = images.rand_augment(options.rand_augment) if train and options.rand_augment else ()
 
   def fit(frames, which, flip, drawn):
-    return images.fit(frames, which, options.pixels, flip, [operations[i] for i in drawn])
+    return images.fit(frames, which, options.pixels, flip, [operations[i] for i in drawn], options.interpolation)
 
   drawn = _draw_operations(len(operations), key, options) if operations else tf.zeros([0], tf.int32)
   frames = tf.numpy_function(fit, [frames, which, flip, drawn], tf.uint8, stateful=False)
@@ -147,7 +173,10 @@ def _decode(jpegs: tf.Tensor, box: tf.Tensor, options: VideoOptions) -> tf.Tenso
   def at(ratio):
     crop = tf.concat([box[:2] // ratio, tf.maximum(box[2:] // ratio, 1)], 0)
     decode = lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, crop, channels=3, ratio=ratio)
-    return tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+    # A loop in the graph takes as long as two more frames: it is for clips that show some frame twice.
+    straight = lambda: tf.stack([decode(jpeg) for jpeg in tf.unstack(jpegs, options.frames)])
+    loop = lambda: tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+    return tf.cond(tf.size(jpegs) == options.frames, straight, loop)
 
   if not options.dct_scaling:
     return at(1)

@@ -4,6 +4,7 @@ All forms are made of the same three sums; `plain_sums` computes them from the m
 `ring.ring_sums` without it.
 
 Every function normalises its inputs to unit length, and takes masks: an absent item is no anchor and nobody's negative.
+With `spans`, clips that show the same seconds of one file are no negatives of each other either.
 Source: VATT section 3.4, equations 4 to 6; google-research/vatt, utils/train/objectives.py.
 """
 
@@ -14,12 +15,13 @@ import jax
 import jax.numpy as jnp
 
 ABSENT = -1e9
+Spans = tuple[jax.Array, jax.Array]  # The file of each clip, int (B,), below 0: unknown; and its seconds, float (B, 2).
 Sums = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
 
 
 def mil_nce(
     video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
-    video_present: jax.Array | None = None, groups: int = 1, sums: Sums | None = None,
+    video_present: jax.Array | None = None, spans: Spans | None = None, groups: int = 1, sums: Sums | None = None,
 ) -> jax.Array:  # fmt: skip
   """Multiple-instance NCE: every clip against all captions, and its captions against all clips, in one softmax.
 
@@ -32,43 +34,44 @@ def mil_nce(
     present: bool (B,), whether `text` exists.
     temperature: positive.
     video_present: bool (B,), whether `video` exists; None = always.
+    spans: where the clips come from; None: all are negatives of each other, see `overlapping`.
     groups: of the mean, see `masked_mean`.
     sums: `plain_sums` (None) or another function that equals it.
 
   Returns:
     Scalar: the mean over clips that have both; 0 where there is none.
   """
-  scores = _Scores(video, text, present, video_present, temperature, sums)
+  scores = _Scores(video, text, present, video_present, spans, temperature, sums)
   total_B = jnp.logaddexp(scores.from_video, scores.from_text)
   return masked_mean(total_B - scores.positive, scores.both, groups)
 
 
 def mil_nce_once(
     video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
-    video_present: jax.Array | None = None, groups: int = 1, sums: Sums | None = None,
+    video_present: jax.Array | None = None, spans: Spans | None = None, groups: int = 1, sums: Sums | None = None,
 ) -> jax.Array:  # fmt: skip
   """As `mil_nce`, with the positives once in the denominator, as the paper's equations have it; the floor is 0."""
-  scores = _Scores(video, text, present, video_present, temperature, sums, own_in_text=False)
+  scores = _Scores(video, text, present, video_present, spans, temperature, sums, own_in_text=False)
   total_B = jnp.logaddexp(scores.from_video, scores.from_text)
   return masked_mean(total_B - scores.positive, scores.both, groups)
 
 
 def symmetric_nce(
     video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float,
-    video_present: jax.Array | None = None, groups: int = 1, sums: Sums | None = None,
+    video_present: jax.Array | None = None, spans: Spans | None = None, groups: int = 1, sums: Sums | None = None,
 ) -> jax.Array:  # fmt: skip
   """Two softmaxes, clip against captions and captions against clips; their sum. A perfect model reaches 0.
 
   Shapes, masks and result as in `mil_nce`.
   """
-  scores = _Scores(video, text, present, video_present, temperature, sums)
+  scores = _Scores(video, text, present, video_present, spans, temperature, sums)
   from_video = masked_mean(scores.from_video - scores.positive, scores.both, groups)
   return from_video + masked_mean(scores.from_text - scores.positive, scores.both, groups)
 
 
 def plain_sums(
-  video: jax.Array, text: jax.Array, present: jax.Array, video_present: jax.Array, temperature: float, *,
-  own_in_text: bool,
+  video: jax.Array, text: jax.Array, present: jax.Array, video_present: jax.Array, spans: Spans | None,
+  temperature: float, *, own_in_text: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
   """The sums that all forms are made of, each float (B,): ln of the sum of exp(similarity / temperature) over ...
 
@@ -76,6 +79,7 @@ def plain_sums(
     video: float (B, E) of unit length.
     text: float (B, K, E) of unit length.
     present, video_present: bool (B,).
+    spans: other clips that overlap one, and their captions, are in none of its sums; None: none does.
     own_in_text: whether the last sum has the captions' own clip.
 
   Returns:
@@ -83,22 +87,48 @@ def plain_sums(
     captions and all clips that exist.
   """
   scores_BJK = jnp.einsum("be,jke->bjk", video, text) / temperature
-  clips_BJ = jnp.broadcast_to(video_present[:, None], scores_BJK.shape[:2])
-  if not own_in_text:
-    clips_BJ = clips_BJ & ~jnp.eye(len(video), dtype=bool)
+  own_BJ = jnp.eye(len(video), dtype=bool)
+  texts_BJ, clips_BJ = meeting(own_BJ, present, video_present, spans, spans, own_in_text)
   positive = jax.nn.logsumexp(jnp.einsum("be,bke->bk", video, text) / temperature, axis=1)
-  from_video = jax.nn.logsumexp(jnp.where(present[None, :, None], scores_BJK, ABSENT), axis=(1, 2))
+  from_video = jax.nn.logsumexp(jnp.where(texts_BJ[:, :, None], scores_BJK, ABSENT), axis=(1, 2))
   from_text = jax.nn.logsumexp(jnp.where(clips_BJ[:, :, None], scores_BJK, ABSENT), axis=(0, 2))
   return positive, from_video, from_text
+
+
+def meeting(
+  own_BJ: jax.Array, present: jax.Array, video_present: jax.Array, spans: Spans | None, text_spans: Spans | None,
+  own_in_text: bool,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+  """Which of B clips and the captions of J clips meet in a sum over captions, and in a sum over clips: bool (B, J) each.
+
+  Args:
+    own_BJ: bool (B, J), whether the captions are the clip's own.
+    present: bool (J,); video_present: bool (B,); spans: of the B clips; text_spans: of the J clips.
+    own_in_text: as in `plain_sums`.
+  """
+  texts_BJ = jnp.broadcast_to(present[None, :], own_BJ.shape)
+  clips_BJ = jnp.broadcast_to(video_present[:, None], own_BJ.shape)
+  if spans is not None:
+    others_BJ = own_BJ | ~overlapping(spans, text_spans)
+    texts_BJ, clips_BJ = texts_BJ & others_BJ, clips_BJ & others_BJ
+  return texts_BJ, clips_BJ if own_in_text else clips_BJ & ~own_BJ
+
+
+def overlapping(first: Spans, second: Spans) -> jax.Array:
+  """bool (A, B): whether clips of `first` (A) and of `second` (B) show some of the same seconds of one known file."""
+  (source_A, span_A), (source_B, span_B) = first, second
+  same_AB = (source_A[:, None] == source_B[None, :]) & (source_A[:, None] >= 0)
+  begins_before = lambda a, b: a[:, None, 0] < b[None, :, 1]
+  return same_AB & begins_before(span_A, span_B) & begins_before(span_B, span_A).T
 
 
 class _Scores:
   """The sums over normalised embeddings, and `both`: bool (B,), where there is a pair."""
 
-  def __init__(self, video, text, present, video_present, temperature, sums, own_in_text=True):
+  def __init__(self, video, text, present, video_present, spans, temperature, sums, own_in_text=True):
     video_present = jnp.ones_like(present) if video_present is None else video_present
     self.positive, self.from_video, self.from_text = (sums or plain_sums)(
-      _unit(video), _unit(text), present, video_present, temperature, own_in_text=own_in_text
+      _unit(video), _unit(text), present, video_present, spans, temperature, own_in_text=own_in_text
     )
     self.both = present & video_present
 

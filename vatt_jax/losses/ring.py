@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from vatt_jax.losses.nce import ABSENT
+from vatt_jax.losses.nce import ABSENT, Spans, meeting
 
 
 def ring_sums(
-    video: jax.Array, text: jax.Array, present: jax.Array, video_present: jax.Array, temperature: float, *,
-    own_in_text: bool, mesh: Mesh, axes: Sequence[str] = ("replica", "data"), chunk: int = 1024,
+    video: jax.Array, text: jax.Array, present: jax.Array, video_present: jax.Array, spans: Spans | None,
+    temperature: float, *, own_in_text: bool, mesh: Mesh, axes: Sequence[str] = ("replica", "data"), chunk: int = 1024,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
   """`positive`, `from_video`, `from_text`, float (B,) each, equal to those of `nce.plain_sums`.
 
@@ -26,6 +26,7 @@ def ring_sums(
     video: float (B, E) of unit length; rows are shared by the devices along `axes`.
     text: float (B, K, E) of unit length.
     present, video_present: bool (B,).
+    spans: as in `nce.plain_sums`.
     own_in_text: whether the sum over clips has the caption's own.
     chunk: captions at a time.
   """
@@ -34,37 +35,37 @@ def ring_sums(
     _local, temperature=temperature, own_in_text=own_in_text, axes=tuple(axes), chunk=chunk,
     devices=math.prod(mesh.shape[axis] for axis in axes),
   )  # fmt: skip
-  ring = jax.shard_map(local, mesh=mesh, in_specs=(rows, rows, rows, rows), out_specs=(rows, rows, rows))
-  return ring(video, text, present, video_present)
+  ring = jax.shard_map(local, mesh=mesh, in_specs=(rows, rows, rows, rows, rows), out_specs=(rows, rows, rows))
+  return ring(video, text, present, video_present, spans)
 
 
-def _local(video, text, present, video_present, *, temperature, own_in_text, axes, chunk, devices):
+def _local(video, text, present, video_present, spans, *, temperature, own_in_text, axes, chunk, devices):
   rows = len(video)
   chunk = next(size for size in range(min(chunk, rows), 0, -1) if rows % size == 0)
-  pieces = lambda x: x.reshape(rows // chunk, chunk, *x.shape[1:])
+  pieces = lambda block: jax.tree.map(lambda x: x.reshape(rows // chunk, chunk, *x.shape[1:]), block)
 
   @jax.checkpoint
   def meet(from_video, piece):
     """All of this device's clips against a chunk of captions."""
-    text_CKE, present_C, from_text_C, own_C = piece
+    text_CKE, present_C, spans_C, from_text_C, own_C = piece
     scores_BCK = jnp.einsum("be,cke->bck", video, text_CKE) / temperature
-    own_video = jax.nn.logsumexp(jnp.where(present_C[None, :, None], scores_BCK, ABSENT), axis=(1, 2))
-    clips_BC = jnp.broadcast_to(video_present[:, None], scores_BCK.shape[:2])
-    if not own_in_text:
-      clips_BC = clips_BC & (own_C[None, :] != jnp.arange(rows)[:, None])
+    own_BC = own_C[None, :] == jnp.arange(rows)[:, None]
+    texts_BC, clips_BC = meeting(own_BC, present_C, video_present, spans, spans_C, own_in_text)
+    own_video = jax.nn.logsumexp(jnp.where(texts_BC[:, :, None], scores_BCK, ABSENT), axis=(1, 2))
     own_text = jax.nn.logsumexp(jnp.where(clips_BC[:, :, None], scores_BCK, ABSENT), axis=(0, 2))
     return jnp.logaddexp(from_video, own_video), jnp.logaddexp(from_text_C, own_text)
 
   def turn(carry, step):
     from_video, block = carry
-    text, present, from_text = block
+    *captions, from_text = block
     own = jnp.where(step == 0, jnp.arange(rows), -1)  # In the first turn the captions are those of the clips.
-    from_video, found = jax.lax.scan(meet, from_video, (pieces(text), pieces(present), pieces(from_text), pieces(own)))
+    from_video, found = jax.lax.scan(meet, from_video, pieces((*captions, from_text, own)))
     around = [(i, (i + 1) % devices) for i in range(devices)]
-    block = jax.tree.map(lambda x: jax.lax.ppermute(x, axes, around), (text, present, found.reshape(rows)))
+    block = jax.tree.map(lambda x: jax.lax.ppermute(x, axes, around), (*captions, found.reshape(rows)))
     return (from_video, block), None
 
   nothing = jnp.full_like(video[:, 0], ABSENT)
-  (from_video, (_, _, from_text)), _ = jax.lax.scan(turn, (nothing, (text, present, nothing)), jnp.arange(devices))
+  start = nothing, (text, present, spans, nothing)
+  (from_video, (*_, from_text)), _ = jax.lax.scan(turn, start, jnp.arange(devices))
   positive = jax.nn.logsumexp(jnp.einsum("be,bke->bk", video, text) / temperature, axis=1)
   return positive, from_video, from_text

@@ -152,6 +152,7 @@ class Vatt(nn.Module):
   def __call__(self, batch: dict[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
     """A batch as in WORKSPACE.md -> name -> float32 (B, E), text (B, K, E): `*/pooled` and the heads' outputs.
 
+    Several windows of video, (B, K, N, P), make that (B, K, E) too.
     A modality that is not in the batch is left out.
     """
     return self.project(self.pool(batch, train=train), train=train)
@@ -161,7 +162,10 @@ class Vatt(nn.Module):
     out = {}
     for name, tower in (("video", self.video), ("audio", self.audio)):
       if f"{name}/patches" in batch:
-        out[f"{name}/pooled"] = tower(batch[f"{name}/patches"], batch[f"{name}/positions"], train=train)
+        patches, positions = batch[f"{name}/patches"], batch[f"{name}/positions"]
+        flat = lambda x, axes: x.reshape(-1, *x.shape[-axes:])
+        pooled = tower(flat(patches, 2), flat(positions, 1), train=train)
+        out[f"{name}/pooled"] = pooled.reshape(*patches.shape[:-2], -1)
     if "text/ids" in batch:
       flat = lambda x: x.reshape(-1, x.shape[-1])
       pooled = self.text(flat(batch["text/ids"]), flat(batch["text/mask"]), train=train)

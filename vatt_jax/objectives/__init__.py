@@ -32,6 +32,8 @@ def build(config, options, vocabulary_size: int):
     UserError: for an unknown name or a field that does not fit.
   """
   try:
+    if options.video and options.video.windows > 1 and config.objective.name != "vatt":
+      raise ValueError(f"data.video.windows is for the objective vatt, not for {config.objective.name}")
     return _module(config).from_config(config, options, vocabulary_size)
   except (TypeError, ValueError) as error:
     raise UserError(f"the config does not describe a model: {error}.") from error

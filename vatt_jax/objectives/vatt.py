@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
-from vatt_jax.losses.nce import LOSSES, masked_mean, untrained_level
+from vatt_jax.losses.nce import LOSSES, masked_mean, overlapping, untrained_level
 from vatt_jax.losses.ring import ring_sums
 from vatt_jax.models import sizes
 from vatt_jax.models.transformer import REMAT
@@ -38,6 +38,8 @@ class VattObjective:
     groups: 1: a term is the mean over the present clips of the global batch; above, the mean of the means of so many
       replicas (official code); see `losses.nce.masked_mean`.
     ring: whether similarities are computed block by block round the devices of `mesh`, so that none holds them all.
+    mask_overlaps: whether clips that show the same seconds of one file are no negatives of each other; batches then
+      need `clip/source` and `clip/span`.
   """
 
   model: Vatt
@@ -47,6 +49,7 @@ class VattObjective:
   reduction: str = "mean"
   groups: int = 1
   ring: bool = False
+  mask_overlaps: bool = False
   pieces: int = 1
   mesh: Mesh | None = None
 
@@ -97,15 +100,17 @@ class VattObjective:
         mutable=["batch_stats"] if train else [],
     )  # fmt: skip
     sums = functools.partial(ring_sums, mesh=self.mesh) if self.ring and self.mesh else None
+    spans = (batch["clip/source"], batch["clip/span"]) if "clip/span" in batch else None
     metrics, total = {}, 0.0
     for pair, weight in self.pairs.items():
       if weight:
-        first, second = PAIRS[pair]
-        a, b = (name.split("/")[0] for name in (first, second))
-        candidates = out[second] if b == "text" else out[second][:, None, :]
+        one, several = _one_and_several(pair, out)
+        present = lambda name: batch[f"{name.split('/')[0]}/present"]
+        candidates = out[several] if out[several].ndim == 3 else out[several][:, None]
         value = LOSSES[self.loss_name](
-            out[first], candidates, batch[f"{b}/present"], temperature=self.temperature,
-            video_present=batch[f"{a}/present"], groups=self.groups, sums=sums,
+            out[one] if out[one].ndim == 2 else out[one][:, 0], candidates, present(several),
+            temperature=self.temperature, video_present=present(one), spans=spans if self.mask_overlaps else None,
+            groups=self.groups, sums=sums,
         )  # fmt: skip
         metrics[f"loss/{pair}"] = value
         total += weight * value
@@ -117,6 +122,8 @@ class VattObjective:
     scale = 1.0 if self.reduction == "mean" else sum(self.pairs.values())
     metrics["loss/untrained"] = jnp.float32(scale * untrained_level(self.loss_name, rows))
     metrics["data/duplicate_captions"] = duplicate_share(batch["text/ids"][:, 0], batch["text/present"])
+    if spans is not None:
+      metrics["data/overlapping_clips"] = overlapping_share(*spans)
     return total, metrics, {**{k: v for k, v in variables.items() if k != "params"}, **model_state}
 
   def encode(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
@@ -139,12 +146,28 @@ class VattObjective:
     return variables
 
 
+def _one_and_several(pair: str, out: dict[str, jax.Array]) -> tuple[str, str]:
+  """The two outputs of a pair: of the first each clip has one, of the second K, which are all positives.
+
+  Those are the captions around a clip, or the windows of video around a caption. Sound belongs to the first window alone.
+  """
+  first, second = PAIRS[pair]
+  return (second, first) if pair == "video_text" and out[first].ndim == 3 else (first, second)
+
+
 def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
   """The fraction of the present captions (B, L) that another clip of the batch has too: negatives that are none."""
   powers = np.cumprod(np.full(ids.shape[1], 0x01000193, np.uint32), dtype=np.uint32)
   hashes = jnp.sum(ids.astype(jnp.uint32) * powers[None, :], axis=1, dtype=jnp.uint32)
   same = (hashes[:, None] == hashes[None, :]) & present[:, None] & present[None, :]
   return masked_mean((jnp.sum(same, axis=1) > 1).astype(jnp.float32), present)
+
+
+def overlapping_share(source: jax.Array, span: jax.Array) -> jax.Array:
+  """The fraction of the clips that show some of the same seconds of one file as another clip of the batch."""
+  clips = (source, span)
+  others = ~jnp.eye(len(source), dtype=bool)
+  return jnp.mean(jnp.any(overlapping(clips, clips) & others, axis=1))
 
 
 def inherit(config, source: dict | None) -> None:
@@ -159,6 +182,10 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
   known = config.model.get("vocabulary_size", 0)
   if known and vocabulary_size not in (0, known):
     raise ValueError(f"it has vectors of {known:,} words, but the vocabulary at hand has {vocabulary_size:,}")
+  if options.video and options.text and options.video.windows > 1 and options.text.candidates > 1:
+    raise ValueError("either data.video.windows or data.text.candidates may be above 1, not both")
+  if config.objective.get("mask_overlaps", False) and not options.spans:
+    raise ValueError("objective.mask_overlaps needs data.clip_spans = True")
   pairs = dict(config.objective.pairs)
   fields = {
     **config.model.to_dict(),
@@ -179,6 +206,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     objective.reduction,
     objective.get("groups", 1),
     objective.get("ring", False),
+    objective.get("mask_overlaps", False),
     config.get("accumulate", 1),
   )
 

@@ -31,6 +31,7 @@ MOST_FAILED_READS = 100
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 EXACT_SOUND = ("wav", "flac", "ogg", "mov,mp4,m4a,3gp,3g2,mj2")
 SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+LOWEST_RATE_HZ = 1000  # Sound below is that of a broken header: a minute of real sound would last for days.
 SILENCE = 1  # Largest absolute sample of digital silence: some decoders leave a rounding error.
 
 av.logging.set_level(av.logging.PANIC)
@@ -324,7 +325,7 @@ class _Pictures:
     if not 0.25 <= self._aspect <= 4:
       self._aspect = 1.0
     self._frame, self._time, self._first, self._count = None, 0.0, 0.0, 0
-    self._unordered = 0
+    self._unordered = self._failed = 0
     self._scaler = VideoReformatter()
 
   def push(self, frame, time: float | None) -> None:
@@ -345,6 +346,10 @@ class _Pictures:
       self._period = (self._time - self._first) / (self._count - 1)
     self._media.picture_end = self._time + self._period
     self._keep(self._media.picture_end)
+    if self._failed:
+      self._media.warnings.append(f"{self._failed} of its frames are in no format that can be converted")
+      if not self._media.times:
+        self._media.picture_end = 0.0
     if self._unordered:
       self._media.warnings.append(f"{self._unordered} of its frames have timestamps out of order and are left out")
 
@@ -353,8 +358,12 @@ class _Pictures:
     tick = lambda time: math.ceil(time * self._options.frames_per_second - 0.01)
     alone = not self._media.times and self._count == 1
     if (tick(self._time) < tick(until) or alone) and self._wanted.touch(self._time, until):
-      self._media.times.append(self._time)
-      self._media.frames.append(self._to_jpeg(self._frame))
+      try:
+        self._media.frames.append(self._to_jpeg(self._frame))
+      except (av.FFmpegError, ValueError):  # A damaged header can ask for colours that do not exist.
+        self._failed += 1
+      else:
+        self._media.times.append(self._time)
 
   def _to_jpeg(self, frame) -> bytes:
     """The frame upright, with square pixels, scaled down to the short side that is asked for."""
@@ -378,7 +387,7 @@ class _Sound:
     self._media = media
     self._resampler, self._pieces = None, []
     self._start = self._next = 0.0
-    self._backwards = 0
+    self._backwards = self._failed = 0
 
   def push(self, frame, time: float | None) -> None:
     if time is None or (self._resampler and abs(time - self._next) > LONGEST_GAP_SECONDS):
@@ -399,10 +408,16 @@ class _Sound:
       self._end_segment()
       self._begin_segment(end - frame.samples / frame.sample_rate)
       self._next = end
-      self._resample(_mean_of_channels(frame))
+      try:
+        self._resample(_mean_of_channels(frame))
+      except (ValueError, av.FFmpegError):  # A damaged header can ask for a rate that does not exist.
+        self._failed += 1
+        self._end_segment()
 
   def finish(self) -> None:
     self._end_segment()
+    if self._failed:
+      self._media.warnings.append(f"{self._failed} pieces of its sound are in no format that can be converted")
     if self._backwards:
       self._media.warnings.append(f"{self._backwards} pieces of its sound have timestamps that go back; left out")
 
@@ -411,6 +426,8 @@ class _Sound:
     self._start = self._next = time
 
   def _resample(self, frame) -> None:
+    if frame and frame.sample_rate < LOWEST_RATE_HZ:
+      raise ValueError(f"{frame.sample_rate} Hz")
     self._pieces += [piece.to_ndarray()[0] for piece in self._resampler.resample(frame)]
 
   def _end_segment(self) -> None:
