@@ -130,6 +130,13 @@ def test_errors_of_the_user_are_one_sentence():
   assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "tpu:v5p:4x4x4" in wrong.stderr
 
 
+def test_the_table_is_made_by_a_script():
+  command = ["bash", "launch/plan_table.sh", "--dry_run", "--models=mbs,alpro", "--topologies=tpu:v5e:8x16,gpu:h100:8"]
+  found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+  assert len(found) == 5 and found[-1].startswith("python -m vatt_jax.plan --table runs/plan/mbs-tpu-v5e-8x16.json")
+  assert "--config=configs/pretrain/vatt.py:mbs,pod" in found[0] and "alpro.py:scratch,pod" in found[3]
+
+
 def compiled(topology, tmp_path, *arguments):
   path = tmp_path / "plan.json"
   done = run("--config=configs/pretrain/vatt.py:mbs,smoke,pod", f"--topology={topology}", f"--json={path}", *arguments)
