@@ -161,7 +161,10 @@ class Evaluation:
   ):  # fmt: skip
     self._say = say
     self._shards = mesh.shape["replica"] * mesh.shape["data"]
-    compiled = lambda name: jax.jit(getattr(objective, name), out_shardings=mesh_lib.replicated(mesh))
+    placed = lambda name: sharding.on_mesh(
+      getattr(objective, name), objective.partition_rules, mesh, config.get("fsdp", False)
+    )
+    compiled = lambda name: jax.jit(placed(name), out_shardings=mesh_lib.replicated(mesh))
 
     def place(batch):
       alive()

@@ -35,7 +35,7 @@ from vatt_jax.training import (
 
 ROOFLINE = (
   "the longest of: model FLOPs / devices / peak; (arguments + results + 2 x temporaries) / memory bandwidth, as each is "
-  "read or written at least once; bytes sent / interconnect bandwidth"
+  "read or written at least once; bytes sent within a slice / interconnect bandwidth"
 )
 
 
@@ -92,12 +92,14 @@ def plan(config, topology: topologies.Topology, vocabulary_size: int) -> dict:
   report |= _compile(setup)
   if topology.devices[0].platform != "tpu":  # Other compilers do not refuse.
     report["fits"] = report["hbm_bytes_per_device"] <= report["hbm_limit_bytes"]
-  sent = sum(kind["bytes"] for kind in report["collectives"].values())
+  inside = [name for name in report["collectives"] if name != collectives.BETWEEN_SLICES]
+  sent = sum(report["collectives"][name]["bytes"] for name in inside)
   minimum = fsdp_minimum(config, setup, objective, spec, mesh)
   report["fsdp_minimum_bytes"] = minimum
   report["collectives_to_minimum"] = sent / minimum if minimum and report["collectives"] else None
   seconds = roofline(config, report, sent)
-  return report | {"roofline_seconds": max(seconds.values()) if seconds else None, "roofline": seconds}
+  longest = max(seconds.values()) if seconds else None
+  return report | {"roofline_seconds": longest, "roofline": seconds, "roofline_convention": ROOFLINE}
 
 
 def _compile(setup: setup_lib.Setup) -> dict:

@@ -94,6 +94,8 @@ ENTRY %main (x: f32[640,16], w: bf16[16,128]) -> f32[80,16] {
   %begin = bf16[128,128]{1,0:T(8,128)(2,1)} fusion(%w), kind=kCustom, calls=%part
   %start = (u32[]{:T(128)}, bf16[16,128]{1,0:T(8,128)(2,1)}) tuple(%zero, %w)
   %loop = (u32[]{:T(128)}, bf16[16,128]{1,0:T(8,128)(2,1)}) while(%start), condition=%condition, body=%body
+  %after = token[] after-all()
+  %send.1 = (bf16[16,128]{1,0:T(8,128)(2,1)}, u32[]{:S(2)}, token[]) send(%w, %after), channel_id=8, is_host_transfer=true
   ROOT %sum = f32[80,16]{1,0:T(8,128)} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
 }
 """
@@ -105,6 +107,7 @@ def test_what_tpu_programs_hide():
     "all-gather": {"count": 1, "bytes": 128 * 128 * 2 * 7 // 8},
     "reduce-scatter": {"count": 1, "bytes": 640 * 16 * 4 * 7 // 8},
     "collective-permute": {"count": 4, "bytes": 4 * 16 * 128 * 2},
+    "send": {"count": 1, "bytes": 16 * 128 * 2},
   }
 
 

@@ -2,7 +2,7 @@
 
 A collective in a loop counts as often as the loop turns. Bytes are those that one device sends, by the algorithms that
 reach the lower bound: (n - 1) / n of the whole array for all-gather, reduce-scatter and all-to-all among n devices, twice
-that for all-reduce, all of it for collective-permute.
+that for all-reduce, all of it for collective-permute and send.
 
 TPU programs hide some: an all-reduce in a computation called all-reduce-scatter is a reduce-scatter, and one collective
 that is carried out in parts beside other work stands in several fusions under one channel.
@@ -13,7 +13,8 @@ import dataclasses
 import math
 import re
 
-KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
+KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute", "send")
+BETWEEN_SLICES = "send"  # what TPU slices tell each other goes over the data-centre network, and through their hosts
 _ROOT = "ROOT"
 _BITS = {"pred": 8, "bf16": 16, "token": 0} | {f"c{n}": n for n in (64, 128)}
 
@@ -112,6 +113,8 @@ def _sent(kind: str, instruction: _Instruction, devices: int) -> float:
   """Bytes that one device sends."""
   n = _group_size(instruction.rest, devices)
   size = _bytes(instruction.type)
+  if kind == BETWEEN_SLICES:
+    return size
   started = instruction.opcode.endswith("-start")
   if kind == "collective-permute":
     return size / 2 if started else size  # Started ones hold their operand beside the result.
@@ -126,7 +129,7 @@ def _bytes(shape: str) -> int:
   """Of an array, or of all arrays in a tuple; scalars, which are semaphores there, are nothing."""
   total = 0
   for dtype, dimensions in re.findall(r"\b([a-z]+\d*\w*)\[([\d,]*)\]", shape):
-    bits = _BITS.get(dtype) or int(re.search(r"\d+", dtype)[0])
+    bits = _BITS[dtype] if dtype in _BITS else int(re.search(r"\d+", dtype)[0])
     total += math.prod(int(n) for n in dimensions.split(",")) * bits // 8 if dimensions else 0
   return total
 
