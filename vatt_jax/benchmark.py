@@ -129,10 +129,11 @@ def prepare_step(config, vocabulary_size: int) -> tuple[Callable, object, dict, 
   mesh = mesh_lib.make_mesh(config.mesh)
   mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
   options = jobs.input_options(config.data)
-  objective = objectives.build(config, options, vocabulary_size).on_mesh(mesh)
+  plain = objectives.build(config, options, vocabulary_size)
+  objective = plain.on_mesh(mesh)
   spec = pipeline.batch_spec(options, config.batch_size)
   prepared = setup.prepare(config, objective, spec, mesh)
-  model_flops = flops_lib.model_flops(objective, prepared.shapes.variables, spec)
+  model_flops = flops_lib.model_flops(plain, prepared.shapes.variables, spec)
   batch = mesh_lib.to_devices(random_batch(spec, vocabulary_size), mesh)
   state, _ = jax.block_until_ready(prepared.step(prepared.init(), batch))  # Compiled and warm.
   return prepared.step, state, batch, model_flops
