@@ -78,7 +78,8 @@ def vatt_model() -> ml_collections.ConfigDict:
       "vocabulary_size": 0, "word_width": 300, "trainable_words": False, "word_projection": True,
       "text_form": "vatt", "text_aggregation": "token", "text_scaled": False,
       "post_width": 1024, "head": "fac", "va_width": 512, "vt_width": 256, "head_norms": "video", "va_to_vt": "mlp",
-      "normalised_positions": True, "aggregation_position": False, "dropout": 0.1, "audio_scale": 1.0,
+      "normalised_positions": True, "aggregation_position": False, "dropout": 0.1, "attention_dropout": -1.0,
+      "attention": "auto", "audio_scale": 1.0,
       "dtype": "float32", "remat": "none", "scan": False,
       "video_projection_init": "conv_glorot", "audio_projection_init": "conv_glorot",
   })  # fmt: skip
@@ -112,7 +113,8 @@ def classifier_objective(modality: str) -> ml_collections.ConfigDict:
 def classifier_model() -> ml_collections.ConfigDict:
   """What "" and -1 leave open is as in the model that the run starts from; without one `default_size` holds."""
   return ml_collections.ConfigDict({
-      "size": "", "default_size": "base", "post_width": -1, "dropout": 0.1, "classifier_dropout": 0.0, "input_scale": 1.0,
+      "size": "", "default_size": "base", "post_width": -1, "dropout": 0.1, "attention_dropout": -1.0,
+      "attention": "auto", "classifier_dropout": 0.0, "input_scale": 1.0,
       "projection_init": "conv_glorot", "dtype": "float32", "remat": "none", "scan": False,
   })  # fmt: skip
 

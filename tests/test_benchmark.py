@@ -77,6 +77,7 @@ def test_the_input_is_timed_against_a_float_pipeline(capsys):
   names = {"clips_per_second_per_core", "baseline_clips_per_second_per_core"}
   for name in names | {f"{name}_with_colour_jitter" for name in names}:
     assert report[name] > 0 and report["processor_seconds_spread"][name]["minimum"] > 0
+    assert 0 <= report["kernel_share"][name] < 1.05  # Two clocks.
   config = vatt.get_config("bbs,smoke").data
   video = config.video.frames * config.video.size**2 * 3
   assert report["baseline_bytes_per_clip"] > 4 * (video + config.audio.samples)

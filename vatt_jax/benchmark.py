@@ -129,10 +129,11 @@ def prepare_step(config, vocabulary_size: int) -> tuple[Callable, object, dict, 
   mesh = mesh_lib.make_mesh(config.mesh)
   mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
   options = jobs.input_options(config.data)
-  objective = objectives.build(config, options, vocabulary_size).on_mesh(mesh)
+  plain = objectives.build(config, options, vocabulary_size)
+  objective = plain.on_mesh(mesh)
   spec = pipeline.batch_spec(options, config.batch_size)
   prepared = setup.prepare(config, objective, spec, mesh)
-  model_flops = flops_lib.model_flops(objective, prepared.shapes.variables, spec)
+  model_flops = flops_lib.model_flops(plain, prepared.shapes.variables, spec)
   batch = mesh_lib.to_devices(random_batch(spec, vocabulary_size), mesh)
   state, _ = jax.block_until_ready(prepared.step(prepared.init(), batch))  # Compiled and warm.
   return prepared.step, state, batch, model_flops
@@ -235,15 +236,18 @@ def read(config, repetitions: int, batches_each: int = 3) -> dict:
       streams[f"baseline_clips_per_second_per_core{kind}"] = _float_batches(records, options, inputs.tokenizer)
     size = lambda batch: sum(array.nbytes for array in batch.values()) // _ROWS
     sizes = {name: size(next(batches)) for name, batches in streams.items()}
-    seconds = {name: [] for name in streams}
+    seconds, kernel = {name: [] for name in streams}, {name: [] for name in streams}
     for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
       for name, batches in streams.items():
-        seconds[name].append(_processor_seconds(batches, batches_each) / (batches_each * _ROWS))
+        whole, part = _processor_seconds(batches, batches_each)
+        seconds[name].append(whole / (batches_each * _ROWS))
+        kernel[name].append(part / whole)
   report = {name: 1.0 / statistics.median(values) for name, values in seconds.items()}
   report |= {
     "bytes_per_clip": sizes["clips_per_second_per_core"],
     "baseline_bytes_per_clip": sizes["baseline_clips_per_second_per_core"],
     "processor_seconds_spread": {name: _spread(values) for name, values in seconds.items()},
+    "kernel_share": {name: statistics.median(values) for name, values in kernel.items()},
     "repetitions": repetitions,
     "machine": machine(),
     "versions": jobs.versions(),
@@ -251,14 +255,21 @@ def read(config, repetitions: int, batches_each: int = 3) -> dict:
   for kind in kinds:
     fast, slow = report[f"clips_per_second_per_core{kind}"], report[f"baseline_clips_per_second_per_core{kind}"]
     label = kind.replace("_", " ") or " without colour jitter"
-    print(f"{fast:.1f} clips/s per core{label}; in float32 {slow:.1f}: {fast / slow:.2f} times as fast")
+    shares = [100 * report["kernel_share"][f"{name}clips_per_second_per_core{kind}"] for name in ("", "baseline_")]
+    print(
+      f"{fast:.1f} clips/s per core{label} ({shares[0]:.0f} % of the time in the kernel); "
+      f"in float32 {slow:.1f} ({shares[1]:.0f} %): {fast / slow:.2f} times as fast"
+    )
   ratio = report["baseline_bytes_per_clip"] / report["bytes_per_clip"]
   print(f"{report['bytes_per_clip'] / 1e6:.2f} MB a clip to the device, in float32 {ratio:.2f} times as much")
   return report
 
 
-def _processor_seconds(batches: Iterator, count: int) -> float:
-  """Of all threads, for so many batches; what was read ahead is made up for before the clock is stopped."""
+def _processor_seconds(batches: Iterator, count: int) -> tuple[float, float]:
+  """Of all threads, for so many batches, and those of them in the kernel, which clears memory that is new to a process.
+
+  What was read ahead is made up for before the clock is stopped.
+  """
 
   def settled():
     """Processor seconds once the threads that read ahead have nothing left to do."""
@@ -267,12 +278,12 @@ def _processor_seconds(batches: Iterator, count: int) -> float:
       before = time.process_time()
       time.sleep(0.05)
       quiet = quiet + 1 if time.process_time() - before < 0.002 and not _threads_at_work() else 0
-    return time.process_time()
+    return np.array([time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_stime])
 
   began = settled()
   for _ in range(count):
     next(batches)
-  return settled() - began
+  return tuple((settled() - began).tolist())
 
 
 def _threads_at_work() -> bool:

@@ -62,7 +62,7 @@ def evaluate(
     config.data.directory = override.data.directory or config.data.directory
   mesh = mesh_lib.make_mesh((1, -1, 1))
   inputs = jobs.open_inputs(config, str(workdir))
-  evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs), inputs, mesh, say)
+  evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
   metrics = evaluation.run("every" if unfinished else None, variables, progress=processes.is_first())
   if not metrics:

@@ -74,7 +74,8 @@ def plan(config, topology: topologies.Topology, vocabulary_size: int) -> dict:
   mesh = mesh_lib.make_mesh(config.mesh, topology.devices)
   mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
   options = jobs.input_options(config.data)
-  objective = objectives.build(config, options, vocabulary_size).on_mesh(mesh)
+  plain = objectives.build(config, options, vocabulary_size)
+  objective = plain.on_mesh(mesh)
   spec = pipeline.batch_spec(options, config.batch_size)
   setup = setup_lib.prepare(config, objective, spec, mesh)
   state = {"parameter": (setup.shapes.params, setup.placed.params)}
@@ -87,7 +88,7 @@ def plan(config, topology: topologies.Topology, vocabulary_size: int) -> dict:
     "parameters": sum(leaf.size for leaf in jax.tree.leaves(setup.shapes.params)),
     **{f"{name}_bytes": sharding.bytes_per_device(*tree) for name, tree in state.items()},
     "hbm_limit_bytes": topology.hbm_limit_bytes,
-    "model_flops_per_step": flops.model_flops(objective, setup.shapes.variables, spec),
+    "model_flops_per_step": flops.model_flops(plain, setup.shapes.variables, spec),
   }
   report |= _compile(setup)
   if topology.devices[0].platform != "tpu":  # Other compilers do not refuse.

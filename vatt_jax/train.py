@@ -123,7 +123,8 @@ def _set_up(config, workdir: str, monitor: Monitor) -> _Run:
   )  # fmt: skip
 
   # ---- Objective, and the shapes and places of everything, before any array exists.
-  objective = jobs.build_objective(config, inputs).on_mesh(mesh)
+  plain = jobs.build_objective(config, inputs)
+  objective = plain.on_mesh(mesh)
   spec = pipeline.batch_spec(inputs.options, config.batch_size)
   prepared = setup.prepare(config, objective, spec, mesh)
 
@@ -155,7 +156,7 @@ def _set_up(config, workdir: str, monitor: Monitor) -> _Run:
   evaluation = jobs.Evaluation(config, objective, inputs, mesh, say, monitor.alive)
   manifest = {"config": config.to_dict(), "versions": jobs.versions(), "parameters": jobs.describe(state.params)}
   log = workdir_lib.MetricsLog(workdir, first, say, writes=processes.is_first())
-  utilization = flops.utilization(config, objective, prepared.shapes, spec, mesh)
+  utilization = flops.utilization(config, plain, prepared.shapes, spec, mesh)
   progress = Progress(first, config.total_steps, config.batch_size, utilization, visible=processes.is_first())
   broken.say = log.say = progress.say
   to_devices = lambda first: pipeline.fetched_ahead(mesh_lib.to_devices(batch, mesh) for batch in stream(first))

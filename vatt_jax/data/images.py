@@ -4,7 +4,7 @@ OpenCV, because it resizes uint8 to uint8 (TensorFlow goes through float32, whic
 because ALPRO's RandAugment is made of its affine maps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -18,10 +18,10 @@ _BORDER = (128, 128, 128)
 
 
 def fit(
-  frames: np.ndarray, which: np.ndarray, size: tuple[int, int], flip: bool, operations: list[Operation],
+  frames: Sequence[np.ndarray], which: np.ndarray, size: tuple[int, int], flip: bool, operations: list[Operation],
   interpolation: str = "bilinear",
 ) -> np.ndarray:  # fmt: skip
-  """Frames uint8 (U, h, w, 3), of which `which` int (T,) are wanted -> uint8 (T, H, W, 3), all changed alike.
+  """U frames uint8 (h, w, 3), of which `which` int (T,) are wanted -> uint8 (T, H, W, 3), all changed alike.
 
   Args:
     interpolation: "bilinear", or "bicubic" as Pillow has it, which blurs where it shrinks.

@@ -157,25 +157,28 @@ def read_frames(
   numbers, which = tf.unique(chosen)  # A frame of a still or looped clip is decoded once.
   jpegs = tf.gather(jpegs, numbers)
   box = crop_box(tf.io.extract_jpeg_shape(jpegs[0]), key, tf.constant(crop_place, tf.float32), options, train)
-  frames = _decode(jpegs, box, options)
   flip = random.uniform(key, "flip") < 0.5 if train and options.flip else tf.constant(False)
   operations = images.rand_augment(options.rand_augment) if train and options.rand_augment else ()
-
-  def fit(frames, which, flip, drawn):
-    return images.fit(frames, which, options.pixels, flip, [operations[i] for i in drawn], options.interpolation)
-
   drawn = _draw_operations(len(operations), key, options) if operations else tf.zeros([0], tf.int32)
-  frames = tf.numpy_function(fit, [frames, which, flip, drawn], tf.uint8, stateful=False)
-  return tf.ensure_shape(frames, [options.frames, *options.pixels, 3])
+
+  def fit(which, flip, drawn, *frames):
+    chosen = [operations[i] for i in drawn]
+    frames = frames[0] if frames[0].ndim == 4 else frames  # One array, or each frame by itself.
+    return images.fit(frames, which, options.pixels, flip, chosen, options.interpolation)
+
+  fitted = lambda *frames: tf.numpy_function(fit, [which, flip, drawn, *frames], tf.uint8, stateful=False)
+  return tf.ensure_shape(_decode(jpegs, box, options, fitted), [options.frames, *options.pixels, 3])
 
 
-def _decode(jpegs: tf.Tensor, box: tf.Tensor, options: VideoOptions) -> tf.Tensor:
+def _decode(jpegs: tf.Tensor, box: tf.Tensor, options: VideoOptions, then: Callable[..., tf.Tensor]) -> tf.Tensor:
+  """What `then` makes of the crops, which it gets as one array or each by itself."""
+
   def at(ratio):
     crop = tf.concat([box[:2] // ratio, tf.maximum(box[2:] // ratio, 1)], 0)
     decode = lambda jpeg: tf.io.decode_and_crop_jpeg(jpeg, crop, channels=3, ratio=ratio)
-    # A loop in the graph takes as long as two more frames: it is for clips that show some frame twice.
-    straight = lambda: tf.stack([decode(jpeg) for jpeg in tf.unstack(jpegs, options.frames)])
-    loop = lambda: tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+    # A loop takes as long as two more frames, and to stack them as one: that is for clips that show a frame twice.
+    straight = lambda: then(*map(decode, tf.unstack(jpegs, options.frames)))
+    loop = lambda: then(tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8))
     return tf.cond(tf.size(jpegs) == options.frames, straight, loop)
 
   if not options.dct_scaling:

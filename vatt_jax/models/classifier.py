@@ -10,6 +10,7 @@ import jax
 
 from vatt_jax.models import towers, transformer
 from vatt_jax.models.dropout import drop
+from vatt_jax.models.kernels import Kernel
 from vatt_jax.models.linear import Dense
 from vatt_jax.models.sizes import size
 from vatt_jax.models.vatt import PROJECTION_INITS, encoder_fields
@@ -28,7 +29,7 @@ class Classifier(nn.Module):
     classifier_dropout: before the last layer.
     classifier_init: "softmax" (glorot normal, bias 0) or "sigmoid" (glorot uniform, bias -ln(C - 1), so that each class
       starts out with probability 1 / C).
-    input_scale, projection_init, sample_rate_hz, dtype, remat, scan: see `vatt.Vatt`.
+    input_scale, projection_init, sample_rate_hz, dtype, remat, scan, attention_dropout, kernel: see `vatt.Vatt`.
   """
 
   modality: str
@@ -45,13 +46,21 @@ class Classifier(nn.Module):
   dtype: str = "float32"
   remat: str = "none"
   scan: bool = False
+  attention_dropout: float | None = None
+  kernel: Kernel | None = None
 
   def setup(self):
     channels = 3 if self.modality == "video" else 1
     tower = towers.PatchTower(
       transformer.Encoder(
-        **encoder_fields(self.size, self.dropout), dtype=self.dtype, remat=self.remat, scan=self.scan, parent=None
-      ),
+        **encoder_fields(self.size, self.dropout),
+        dtype=self.dtype,
+        remat=self.remat,
+        scan=self.scan,
+        attention_dropout=self.attention_dropout,
+        kernel=self.kernel,
+        parent=None,
+      ),  # fmt: skip
       self.grid,
       size(self.size).width,
       self.dropout,

@@ -15,6 +15,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from vatt_jax.errors import UserError
+
 Kernel = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 NAMES = ("auto", "xla", "cudnn", "splash")
 _LANES = 128  # of a TPU: lengths are padded to a multiple
@@ -50,6 +52,23 @@ def splash(q: jax.Array, k: jax.Array, v: jax.Array, interpret: bool = False) ->
   return out[:, :, :tokens]
 
 
+def take_choice(fields: dict) -> str:
+  """Takes the name in `attention` out of the fields of a model, and makes an `attention_dropout` below 0 None.
+
+  Raises:
+    ValueError: for an unknown name, or a kernel that would have to drop attention weights.
+  """
+  name, rate = fields.pop("attention", "auto"), fields.get("attention_dropout", -1.0)
+  fields["attention_dropout"] = None if rate < 0 else rate
+  if name not in NAMES:
+    raise ValueError(f"attention {name!r} is not one of {', '.join(NAMES)}")
+  if name in ("cudnn", "splash") and (fields["dropout"] if rate < 0 else rate):
+    raise ValueError(
+      f'attention {name!r} drops no attention weights: set attention_dropout to 0, or attention to "auto"'
+    )
+  return name
+
+
 def for_mesh(name: str, mesh: Mesh, dtype: str) -> Kernel | None:
   """The kernel called `name` for the devices of `mesh`; None: plain XLA.
 
@@ -58,7 +77,7 @@ def for_mesh(name: str, mesh: Mesh, dtype: str) -> Kernel | None:
     dtype: of the computation.
 
   Raises:
-    ValueError: for a kernel that these devices, or this dtype, do not have.
+    UserError: for a kernel that these devices, or this dtype, do not have.
   """
   platform = mesh.devices.flat[0].platform
   gpu = platform in ("gpu", "cuda")
@@ -67,9 +86,11 @@ def for_mesh(name: str, mesh: Mesh, dtype: str) -> Kernel | None:
   if name == "xla":
     return None
   if name == "cudnn" and (not gpu or dtype != "bfloat16"):
-    raise ValueError(f'attention "cudnn" needs a GPU and dtype "bfloat16"; here are {platform} and {dtype!r}')
+    raise UserError(
+      f'config.model.attention = "cudnn" needs a GPU and dtype "bfloat16"; here are {platform} and {dtype!r}'
+    )
   if name == "splash" and platform not in ("tpu", "cpu"):
-    raise ValueError(f'attention "splash" is for TPUs; here is {platform}')
+    raise UserError(f'config.model.attention = "splash" is for TPUs; here is {platform}')
   one = functools.partial(splash, interpret=platform == "cpu") if name == "splash" else cudnn
   return functools.partial(_over, mesh, one)
 

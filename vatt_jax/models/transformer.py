@@ -11,6 +11,7 @@ import numpy as np
 
 from vatt_jax import placement
 from vatt_jax.models.dropout import Dropout, drop
+from vatt_jax.models.kernels import Kernel
 from vatt_jax.models.linear import Dense
 
 LAYER_NORM_EPSILON = 1e-6
@@ -55,6 +56,7 @@ class Attention(nn.Module):
       The results are the same. A score matrix that is used while it is in the cache, and computed again in the backward
       pass instead of being kept, is faster on a CPU, and what is kept grows with N, not with N^2.
     kernel_init: of the four projections.
+    kernel: of `models.kernels`; used for such long sequences where there is no bias and no dropout on the weights.
   """
 
   heads: int
@@ -64,6 +66,7 @@ class Attention(nn.Module):
   scaled: bool = True
   long: int = 256
   kernel_init: nn.initializers.Initializer = glorot_uniform
+  kernel: Kernel | None = None
 
   @nn.compact
   def __call__(self, x_BND: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
@@ -91,6 +94,8 @@ class Attention(nn.Module):
     one_by_one = lambda heads: jax.lax.map(jax.checkpoint(one_head, prevent_cse=False), heads)
     if tokens < self.long:
       mixed_ABNK = all_at_once(heads)
+    elif self.kernel and bias is None and not rate:
+      mixed_ABNK = self.kernel(*(x.swapaxes(0, 1) for x in (q_ABNK, k_ABMK, v_ABMK))).swapaxes(0, 1)
     else:
       mixed_ABNK = jax.lax.platform_dependent(heads, cpu=one_by_one, default=all_at_once)
     mixed = mixed_ABNK.transpose(1, 2, 0, 3).reshape(batch, tokens, self.heads * self.head_width)
@@ -105,19 +110,23 @@ def _attend(q, k, v, bias=None, key=None, rate: float = 0.0) -> jax.Array:
 
 
 class Layer(nn.Module):
-  """One pre-norm layer: attention and MLP, each on its own residual branch."""
+  """One pre-norm layer: attention and MLP, each on its own residual branch; fields as `Encoder`'s."""
 
   heads: int
   feed_forward: int
   head_width: int = 64
   dropout: float = 0.1
+  attention_dropout: float | None = None
+  kernel: Kernel | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
     drop = Dropout(self.dropout, deterministic=not train)
     x = placement.rows(x)
     y = layer_norm("attention_norm", x.dtype)(x)
-    x = x + drop(Attention(self.heads, self.head_width, self.dropout, name="attention")(y, bias, train))
+    rate = self.dropout if self.attention_dropout is None else self.attention_dropout
+    attention = Attention(self.heads, self.head_width, rate, kernel=self.kernel, name="attention")
+    x = x + drop(attention(y, bias, train))
     y = layer_norm("feed_forward_norm", x.dtype)(x)
     y = drop(gelu(dense(self.feed_forward, "feed_forward_in", dtype=x.dtype)(y)))
     return x + drop(dense(x.shape[-1], "feed_forward_out", dtype=x.dtype)(y))
@@ -129,6 +138,8 @@ class Encoder(nn.Module):
   Attributes:
     layers, feed_forward, heads, head_width: as in `models.sizes`.
     dropout: one rate for every dropout of the encoder.
+    attention_dropout: another one for the attention weights.
+    kernel: for attention, of `models.kernels`.
     dtype: of the computation; parameters, means, softmax and what comes out are float32.
     remat: a name in `REMAT`: less memory, more computation.
     scan: one compiled layer that runs for all, instead of each by itself: compiles sooner. The parameters have the same
@@ -143,19 +154,22 @@ class Encoder(nn.Module):
   dtype: str = "float32"
   remat: str = "none"
   scan: bool = False
+  attention_dropout: float | None = None
+  kernel: Kernel | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, mask: jax.Array | None = None, *, train: bool) -> jax.Array:
     """x float (B, N, D), mask bool (B, N), false where a token is padding -> float32 (B, N, D)."""
     bias = None if mask is None else padding_bias(mask)
     x = x.astype(self.dtype)
+    fields = self.heads, self.feed_forward, self.head_width, self.dropout, self.attention_dropout, self.kernel
     if self.scan:
-      layer = Layer(self.heads, self.feed_forward, self.head_width, self.dropout, parent=None)
+      layer = Layer(*fields, parent=None)
       x = scan_layers(self, layer, self.layers, x, bias, train, self.remat)
     else:
       kind = rematerialised(Layer, self.remat)
       for i in range(self.layers):
-        x = kind(self.heads, self.feed_forward, self.head_width, self.dropout, name=f"layer_{i}")(x, bias, train)
+        x = kind(*fields, name=f"layer_{i}")(x, bias, train)
     x = layer_norm("final_norm")(x.astype(jnp.float32))
     return Dropout(self.dropout, deterministic=not train)(x)
 

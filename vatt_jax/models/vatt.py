@@ -5,6 +5,7 @@ import jax
 
 from vatt_jax.models import towers
 from vatt_jax.models.heads import FacHead, JointHead
+from vatt_jax.models.kernels import Kernel
 from vatt_jax.models.sizes import size
 from vatt_jax.models.text import BertEncoder, T5Encoder
 from vatt_jax.models.transformer import Encoder, glorot_uniform
@@ -43,6 +44,7 @@ class Vatt(nn.Module):
     dropout: one rate for all.
     dtype: of the encoders for video and sound, and the shared one; see `transformer.Encoder`.
     remat, scan: of those and of T5.
+    attention_dropout, kernel: of those, see `transformer.Encoder`.
     video_projection_init, audio_projection_init: names in `PROJECTION_INITS`; VATT: "conv_glorot" for both.
     audio_scale: what samples in [-1, 1] are multiplied with (VATT: 1).
     sample_rate_hz: for "gabor".
@@ -75,6 +77,8 @@ class Vatt(nn.Module):
   dtype: str = "float32"
   remat: str = "none"
   scan: bool = False
+  attention_dropout: float | None = None
+  kernel: Kernel | None = None
   audio_scale: float = 1.0
   video_projection_init: str = "conv_glorot"
   audio_projection_init: str = "conv_glorot"
@@ -83,8 +87,9 @@ class Vatt(nn.Module):
   def setup(self):
     shared = None
     encoder = lambda name: Encoder(
-      **encoder_fields(name, self.dropout), dtype=self.dtype, remat=self.remat, scan=self.scan
-    )
+        **encoder_fields(name, self.dropout), dtype=self.dtype, remat=self.remat, scan=self.scan,
+        attention_dropout=self.attention_dropout, kernel=self.kernel,
+    )  # fmt: skip
     if self.agnostic:
       self.encoder = shared = encoder(self.video_size)
     widest = lambda name: size(self.video_size if self.agnostic else name).width

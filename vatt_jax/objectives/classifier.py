@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from vatt_jax.losses import classification
 from vatt_jax.losses.nce import masked_mean
-from vatt_jax.models import sizes
+from vatt_jax.models import kernels, sizes
 from vatt_jax.models.classifier import Classifier
 from vatt_jax.models.towers import to_unit_range
 from vatt_jax.models.vatt import PROJECTION_INITS
@@ -26,6 +26,7 @@ class ClassifierObjective:
     balanced: weights against frequent labels, for sigmoid.
     mix_up: alpha, 0 for none.
     pieces: in which a batch goes through the model, see `objectives.pieces`.
+    attention: a name in `models.kernels.NAMES`.
   """
 
   model: Classifier
@@ -34,6 +35,7 @@ class ClassifierObjective:
   balanced: bool = False
   mix_up: float = 0.0
   pieces: int = 1
+  attention: str = "auto"
 
   partition_rules = TRANSFORMER_RULES
   spaces = {}
@@ -75,8 +77,9 @@ class ClassifierObjective:
     return self.model.apply(variables, batch, train=False)
 
   def on_mesh(self, mesh) -> "ClassifierObjective":
-    """The same: its loss is a mean over rows, which needs no mesh."""
-    return self
+    """The same, with the attention of these devices; its loss is a mean over rows, which needs no mesh."""
+    kernel = kernels.for_mesh(self.attention, mesh, self.model.dtype)
+    return dataclasses.replace(self, model=self.model.clone(kernel=kernel))
 
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "ClassifierObjective":
     """The same for clips of another size."""
@@ -141,6 +144,7 @@ def from_config(config, options, vocabulary_size: int) -> ClassifierObjective:
   if options.label.classes < 2:
     raise ValueError(f"there are {options.label.classes} classes: is the data set labelled?")
   fields = {name: value for name, value in config.model.items() if name != "default_size"}
+  attention = kernels.take_choice(fields)
   model = Classifier(
     modality=objective.modality,
     grid=track.grid,
@@ -156,4 +160,5 @@ def from_config(config, options, vocabulary_size: int) -> ClassifierObjective:
     objective.balanced,
     objective.mix_up,
     config.get("accumulate", 1),
+    attention,
   )

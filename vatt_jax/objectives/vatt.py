@@ -10,7 +10,7 @@ import numpy as np
 
 from vatt_jax.losses.nce import LOSSES, masked_mean, overlapping, untrained_level
 from vatt_jax.losses.ring import ring_sums
-from vatt_jax.models import sizes
+from vatt_jax.models import kernels, sizes
 from vatt_jax.models.transformer import REMAT
 from vatt_jax.models.vatt import PROJECTION_INITS, TEXT_FORMS, Vatt
 from vatt_jax.objectives.pieces import in_pieces
@@ -38,6 +38,8 @@ class VattObjective:
     groups: 1: a term is the mean over the present clips of the global batch; above, the mean of the means of so many
       replicas (official code); see `losses.nce.masked_mean`.
     ring: whether similarities are computed block by block round the devices of `mesh`, so that none holds them all.
+    pieces: in which a batch goes through the towers, see `objectives.pieces`.
+    attention: a name in `models.kernels.NAMES`, resolved by `on_mesh`.
     mask_overlaps: whether clips that show the same seconds of one file are no negatives of each other; batches then
       need `clip/source` and `clip/span`.
   """
@@ -52,6 +54,7 @@ class VattObjective:
   mask_overlaps: bool = False
   pieces: int = 1
   mesh: Mesh | None = None
+  attention: str = "auto"
 
   batch_keys = tuple(
     f"{modality}/{part}"
@@ -132,7 +135,8 @@ class VattObjective:
 
   def on_mesh(self, mesh: Mesh) -> "VattObjective":
     """The same, its losses computed across the devices of `mesh`."""
-    return dataclasses.replace(self, mesh=mesh)
+    kernel = kernels.for_mesh(self.attention, mesh, self.model.dtype)
+    return dataclasses.replace(self, mesh=mesh, model=self.model.clone(kernel=kernel))
 
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "VattObjective":
     """The same for clips of another size; that of text is (L,)."""
@@ -197,6 +201,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     "audio_text": pairs.get("audio_text", 0) > 0,
   }
   _check_names(fields)
+  attention = kernels.take_choice(fields)
   objective = config.objective
   return VattObjective(
     Vatt(**fields),
@@ -208,6 +213,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     objective.get("ring", False),
     objective.get("mask_overlaps", False),
     config.get("accumulate", 1),
+    attention=attention,
   )
 
 

@@ -23,7 +23,8 @@ def model_flops(objective, variables: dict, batch: dict) -> int:
   """FLOPs of a training step over all devices, by `CONVENTION`; what is computed again to save memory is not counted.
 
   Args:
-    objective: whose `frozen`, if it has one, is (variables, batch) -> what it computes without gradients.
+    objective: not on a mesh: what is inside of a device's own kernels can't be counted. Its `frozen`, if it has one, is
+      (variables, batch) -> what it computes without gradients.
     variables, batch: shapes.
   """
   forward = count_matmul_flops(lambda v, b: objective.loss(v, b, jax.random.key(0), train=True), variables, batch)
