@@ -35,3 +35,10 @@ def weight(name: str, value: jax.Array, dtype=None) -> jax.Array:
     dtype: of the computation, which is what travels; None: as it is stored.
   """
   return _placer[1](name, value if dtype is None else value.astype(dtype)) if _placer else value
+
+
+def weights(params: dict, dtype=None) -> dict:
+  """All of these parameters as `weight` gives them, before any module asks: gathered once for several that share them."""
+  name = lambda path: "/".join(str(key.key) for key in path)
+  place = lambda path, value: weight(name(path), value, dtype) if value.ndim > 1 else value
+  return jax.tree_util.tree_map_with_path(place, params)

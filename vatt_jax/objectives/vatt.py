@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
+from vatt_jax import placement
 from vatt_jax.losses.nce import LOSSES, masked_mean, overlapping, untrained_level
 from vatt_jax.losses.ring import ring_sums
 from vatt_jax.models import kernels, sizes
@@ -96,6 +97,10 @@ class VattObjective:
   def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
     """Scalar loss, metrics and the new model state. The batch is the global one: all its clips are negatives."""
     towers, heads = jax.random.split(rng)
+    if self.model.agnostic:  # Gathered once, instead of by each modality.
+      params = variables["params"]
+      encoder = placement.weights(params["encoder"], self.model.dtype)
+      variables = {**variables, "params": {**params, "encoder": encoder}}
     pool = lambda part: self.model.apply(variables, part, train=train, rngs={"dropout": towers}, method="pool")
     inputs = {key: batch[key] for key in self.batch_keys if not key.endswith("present")}
     out, model_state = self.model.apply(
