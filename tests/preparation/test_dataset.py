@@ -1,5 +1,6 @@
 """What `prepare` promises about interruptions, repetitions and other people's folders, shown with made-up units."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -7,6 +8,7 @@ import os
 import pathlib
 import time
 
+from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 import pytest
 
@@ -201,6 +203,22 @@ def test_a_decoder_that_hangs_costs_the_unit_it_hangs_on(tmp_path, log):
   found = prepare(units, tmp_path / "out", workers=2, file_timeout_seconds=3.0).preparation
   assert found["accepted"] == 3
   assert found["rejected"] == [{"file": "film 1", "reason": "the decoder hung on it (3 s without progress)"}]
+
+
+def test_compressed_records_read_the_same(tmp_path, log, monkeypatch):
+  """Data sets were once written as TFDS writes them by itself, compressed."""
+  prepare(many(log), tmp_path / "plain")
+  monkeypatch.setattr("vatt_jax.preparation.records._uncompressed", contextlib.nullcontext)
+  prepare(many(log), tmp_path / "compressed")
+  for split in ("train", "validation", "test"):
+    plain, compressed = (reader.Records(str(tmp_path / name), split) for name in ("plain", "compressed"))
+    everything = range(len(plain))
+    assert everything and len(compressed) == len(plain) and compressed.read(everything) == plain.read(everything)
+  options = [
+    ArrayRecordReader(str(next((tmp_path / name / "clips/1.0.0").glob("*train*")))).writer_options_string()
+    for name in ("plain", "compressed")
+  ]
+  assert "uncompressed" in options[0] and "uncompressed" not in options[1]
 
 
 def test_other_options_are_refused_and_shown(tmp_path, log):
