@@ -29,7 +29,8 @@ from ml_collections import config_flags
 import numpy as np
 import tensorflow as tf
 
-from vatt_jax import benchmark, errors, jobs, objectives
+from vatt_jax import errors, jobs, objectives
+from vatt_jax.benchmarks import step as step_lib
 from vatt_jax.data import pipeline
 from vatt_jax.training import hardware, mesh as mesh_lib
 
@@ -91,7 +92,7 @@ def draw(config) -> tuple[dict, dict]:
   objectives.inherit(config, None)
   options = jobs.input_options(config.data)
   objective = objectives.build(config, options, VOCABULARY_SIZE)
-  batch = benchmark.random_batch(pipeline.batch_spec(options, config.batch_size), VOCABULARY_SIZE)
+  batch = step_lib.random_batch(pipeline.batch_spec(options, config.batch_size), VOCABULARY_SIZE)
   with jax.default_device(jax.devices("cpu")[0]):
     return jax.device_get(jax.jit(objective.init)(jax.random.key(config.seed), batch)), batch
 

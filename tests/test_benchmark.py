@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from configs.pretrain import vatt
-from vatt_jax import benchmark, jobs
+from vatt_jax import jobs
+from vatt_jax.benchmarks import input as input_lib, loss, prepare, step
 from vatt_jax.data import pipeline
-from vatt_jax.preparation import speed
 
 
 def test_a_step_is_timed_against_the_peak(capsys):
-  report = benchmark.step(vatt.get_config("bbs,smoke"), vocabulary_size=50, repetitions=3, gemm_sizes=(64, 128))
+  report = step.run(vatt.get_config("bbs,smoke"), vocabulary_size=50, repetitions=3, gemm_sizes=(64, 128))
   spread = report["step_seconds_spread"]
   assert 0 < spread["minimum"] <= spread["first_quartile"] <= report["step_seconds"] <= spread["maximum"]
   expected = report["model_flops"] / report["step_seconds"] / report["gemm_peak_flops_per_second"]
@@ -27,14 +27,14 @@ def test_a_step_is_timed_against_the_peak(capsys):
 def test_random_batches_are_what_the_pipeline_would_give():
   options = jobs.input_options(vatt.get_config("bbs,smoke").data)
   spec = pipeline.batch_spec(options, 4)
-  batch = benchmark.random_batch(spec, vocabulary_size=9)
+  batch = step.random_batch(spec, vocabulary_size=9)
   assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {k: (v.shape, v.dtype) for k, v in spec.items()}
   assert batch["text/ids"].min() >= 1 and batch["text/ids"].max() < 9
   assert batch["video/positions"].max() < np.prod(options.video.grid)
 
 
 def test_the_ring_needs_less_than_the_plain_loss(capsys):
-  report = benchmark.loss(vatt.get_config("mbs,smoke"), repetitions=1, batch_sizes=(256, 2048), executed=256)
+  report = loss.run(vatt.get_config("mbs,smoke"), repetitions=1, batch_sizes=(256, 2048), executed=256)
   small, large = report["batches"]
   assert report["devices"] == 8 and small["ring_loss"] == pytest.approx(small["plain_loss"], rel=1e-5)
   assert "ring_seconds" in small and "ring_seconds" not in large
@@ -60,10 +60,10 @@ def test_the_program_writes_its_report_and_names_its_modes(tmp_path):
 
 def test_prepare_is_timed_against_bare_decoding(tmp_path, capsys):
   """At tiny size the share means nothing; every frame and every piece of sound is decoded."""
-  films = speed.make_films(tmp_path, (64, 48), 1, seconds=2)
-  pieces = -(-2 * speed.SAMPLE_RATE_HZ // 1024)
-  assert abs(speed.decode_everything(f"{films}/0.mp4") - 2 * speed.FRAMES_PER_SECOND - pieces) <= 2
-  report = benchmark.prepare_media(films, repetitions=1)
+  films = prepare.make_films(tmp_path, (64, 48), 1, seconds=2)
+  pieces = -(-2 * prepare.SAMPLE_RATE_HZ // 1024)
+  assert abs(prepare.decode_everything(f"{films}/0.mp4") - 2 * prepare.FRAMES_PER_SECOND - pieces) <= 2
+  report = prepare.run(films, repetitions=1)
   figures = report["64x48"]
   ours, bare = figures["clips_per_second_per_core"], figures["bare_clips_per_second_per_core"]
   assert 0 < ours < bare and figures["share_of_bare"] == pytest.approx(ours / bare)
@@ -73,7 +73,7 @@ def test_prepare_is_timed_against_bare_decoding(tmp_path, capsys):
 
 def test_the_input_is_timed_against_a_float_pipeline(capsys):
   """At tiny size the ratio means nothing; the bytes are those of uint8 and DropToken against float32 and none."""
-  report = benchmark.read(vatt.get_config("bbs,smoke"), repetitions=1, batches_each=1)
+  report = input_lib.run(vatt.get_config("bbs,smoke"), repetitions=1, batches_each=1)
   names = {"clips_per_second_per_core", "baseline_clips_per_second_per_core"}
   for name in names | {f"{name}_with_colour_jitter" for name in names}:
     assert report[name] > 0 and report["processor_seconds_spread"][name]["minimum"] > 0

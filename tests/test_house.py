@@ -11,6 +11,7 @@ FILES = sorted((ROOT / "vatt_jax").rglob("*.py")) + sorted((ROOT / "configs").rg
 # Imports run downwards only: a room may use rooms below it, and files of its own.
 PROGRAMS = {"train", "evaluate", "prepare", "convert", "prompt", "benchmark", "plan", "api", "__init__"}
 ABOVE = {
+  "benchmarks": {"jobs", "objectives", "preparation", "models", "losses", "data", "training"},
   "conversion": {"models", "data", "training"},
   "jobs": {"objectives", "preparation", "models", "losses", "data", "training", "evaluation"},
   "objectives": {"models", "losses", "data", "training"},

@@ -65,6 +65,12 @@ _VOCABULARY_SIZE = flags.DEFINE_integer(
 _WORKERS = flags.DEFINE_integer(
   "workers", CORES, "Processes that decode; 0 decodes in this process.", lower_bound=0, upper_bound=1024
 )
+_FILE_TIMEOUT_SECONDS = flags.DEFINE_float(
+  "file_timeout_seconds",
+  3600.0,
+  "A file is rejected when decoding it gets nowhere for so long; not with --workers=0 or --beam.",
+  lower_bound=1.0,
+)
 
 _BEAM = flags.DEFINE_string(
   "beam",
@@ -176,6 +182,7 @@ def _prepare(units, source: str, output: str, options: dict, what: dict) -> None
       options=options,
       check_disk=_CHECK_DISK.value,
       workers=_WORKERS.value,
+      file_timeout_seconds=_FILE_TIMEOUT_SECONDS.value,
       beam=_BEAM.value,
       **what,
     )

@@ -57,6 +57,15 @@ def test_it_goes_on_from_what_is_decoded_and_reports_bugs(films, tmp_path, monke
   assert "unexpected KeyError" in reasons["new.mp4"]
 
 
+@pytest.mark.skipif(not HAS_BEAM, reason="Apache Beam is not installed")
+@pytest.mark.parametrize(
+  "options, reason", [("--runner=Fast", "Unexpected pipeline runner"), ("'", "No closing quotation")]
+)
+def test_options_that_mean_nothing_are_the_users_error(films, tmp_path, options, reason):
+  with pytest.raises(UserError, match=reason):
+    prepare(films, tmp_path / "out", beam=options)
+
+
 @pytest.mark.skipif(HAS_BEAM, reason="Apache Beam is installed")
 def test_without_beam_the_user_is_told_how_to_get_it(films, tmp_path):
   with pytest.raises(UserError, match="pip install -r launch/beam-requirements.txt"):

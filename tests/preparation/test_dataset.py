@@ -1,17 +1,20 @@
 """What `prepare` promises about interruptions, repetitions and other people's folders, shown with made-up units."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import os
 import pathlib
+import time
 
+from array_record.python.array_record_module import ArrayRecordReader
 import numpy as np
 import pytest
 
 from vatt_jax.data import records as reader
 from vatt_jax.errors import UserError
-from vatt_jax.preparation import dataset
+from vatt_jax.preparation import dataset, pool
 from vatt_jax.preparation.cache import Cache
 from vatt_jax.preparation.clips import Caption, Clip, Question
 from vatt_jax.preparation.digests import Digests
@@ -35,6 +38,11 @@ class Counted:
       log.write(self.name + "\n")
     if self.mood == "crash":
       os.abort()
+    if self.mood == "hang":
+      time.sleep(1000)
+    for _ in range(20 if self.mood == "slow" else 0):
+      time.sleep(0.2)
+      pool.moving()
     if self.mood == "bug":
       raise KeyError("oops")
     if self.mood == "reject":
@@ -73,8 +81,16 @@ def many(log, count=20, **kwargs):
   return [Counted(f"film {i}", str(log), **kwargs) for i in range(count)]
 
 
-def prepare(units, output, *, workers=0, source="here", **options):
-  return dataset.prepare(units, output, source=source, options=options, workers=workers, progress=False)
+def prepare(units, output, *, workers=0, source="here", file_timeout_seconds=3600.0, **options):
+  return dataset.prepare(
+    units,
+    output,
+    source=source,
+    options=options,
+    workers=workers,
+    file_timeout_seconds=file_timeout_seconds,
+    progress=False,
+  )
 
 
 def decoded(log):
@@ -178,6 +194,31 @@ def test_a_crash_costs_the_unit_that_crashed(tmp_path, log):
     "film 3": "unexpected KeyError: 'oops' (please report this)",
     "film 4": "it is bad",
   }
+
+
+def test_a_decoder_that_hangs_costs_the_unit_it_hangs_on(tmp_path, log):
+  """One that takes longer than the limit but gets on is waited for."""
+  units = many(log, 4)
+  units[0].mood, units[1].mood = "slow", "hang"
+  found = prepare(units, tmp_path / "out", workers=2, file_timeout_seconds=3.0).preparation
+  assert found["accepted"] == 3
+  assert found["rejected"] == [{"file": "film 1", "reason": "the decoder hung on it (3 s without progress)"}]
+
+
+def test_compressed_records_read_the_same(tmp_path, log, monkeypatch):
+  """Data sets were once written as TFDS writes them by itself, compressed."""
+  prepare(many(log), tmp_path / "plain")
+  monkeypatch.setattr("vatt_jax.preparation.records._uncompressed", contextlib.nullcontext)
+  prepare(many(log), tmp_path / "compressed")
+  for split in ("train", "validation", "test"):
+    plain, compressed = (reader.Records(str(tmp_path / name), split) for name in ("plain", "compressed"))
+    everything = range(len(plain))
+    assert everything and len(compressed) == len(plain) and compressed.read(everything) == plain.read(everything)
+  options = [
+    ArrayRecordReader(str(next((tmp_path / name / "clips/1.0.0").glob("*train*")))).writer_options_string()
+    for name in ("plain", "compressed")
+  ]
+  assert "uncompressed" in options[0] and "uncompressed" not in options[1]
 
 
 def test_other_options_are_refused_and_shown(tmp_path, log):

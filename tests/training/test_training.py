@@ -205,6 +205,19 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
   assert json.loads((tmp_path / "config.json").read_text())["model"]["width"] == 8
 
 
+def test_a_field_that_newer_code_added_is_used_and_named(tmp_path):
+  stored = {"seed": 0, "model": {"width": 8}}
+  workdir.store_config(str(tmp_path), stored)
+  newer = {"seed": 0, "fsdp": "auto", "model": {"width": 8, "attention": "auto", "scale": None}}
+  (warning,) = workdir.check_config(str(tmp_path), newer)
+  assert 'model.attention = "auto", model.scale = null' in warning and "fsdp" not in warning  # That one may change.
+  with pytest.raises(UserError, match=r"model\.width: 8 -> 16") as refused:
+    workdir.check_config(str(tmp_path), {"seed": 0, "model": {"width": 16, "attention": "auto"}})
+  assert "attention" not in str(refused.value)
+  with pytest.raises(UserError, match=r"model\.width: 8 -> \(absent\)"):
+    workdir.check_config(str(tmp_path), {"seed": 0, "model": {"attention": "auto"}})
+
+
 def test_metrics_of_work_that_is_done_again_are_removed(tmp_path):
   log = workdir.MetricsLog(str(tmp_path), 0)
   for step in (10, 20, 30):

@@ -28,7 +28,7 @@ def each(
     folder: where machines leave their results for this one; emptied.
 
   Raises:
-    UserError: Beam is not installed, or does not know an option.
+    UserError: Beam is not installed, or has no such runner. Options that it does not know go to the runner as they are.
   """
   try:
     import apache_beam
@@ -38,7 +38,11 @@ def each(
   if folder.exists():
     folder.rmtree()
   folder.mkdir(parents=True)
-  with apache_beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
+  try:
+    pipeline = apache_beam.Pipeline(options=PipelineOptions(shlex.split(options)))
+  except ValueError as error:
+    raise UserError(f"--beam={options!r} cannot be used: {error}") from error
+  with pipeline:
     (
       pipeline
       | apache_beam.Create(list(enumerate(tasks)))

@@ -54,6 +54,7 @@ def prepare(
   official_splits: bool = False,
   check_disk: bool = True,
   workers: int = 0,
+  file_timeout_seconds: float = 3600.0,
   beam: str | None = None,
   progress: bool = True,
 ) -> Outcome:
@@ -73,6 +74,8 @@ def prepare(
       queries, and not every split need exist.
     check_disk: estimate the room that is needed, and stop where the disk has less.
     workers: processes that decode; 0 decodes in this process.
+    file_timeout_seconds: a file of which no packet was decoded for so long is rejected and its process ended; needs
+      processes.
     beam: options of an Apache Beam pipeline that decodes instead, "" is its local runner.
     progress: whether to draw progress bars on stderr.
 
@@ -95,7 +98,7 @@ def prepare(
     cache.sweep()
     if check_disk:
       space.check([unit for unit in units if unit.name in identities], cache, identities, output, progress)
-    each = functools.partial(pool.each, workers=workers)
+    each = functools.partial(pool.each, workers=workers, timeout_seconds=file_timeout_seconds)
     if beam is not None:
       each = functools.partial(beam_lib.each, options=beam, folder=work / "beam")
     crashed = _decode_missing(units, identities, cache, each, progress)
@@ -257,6 +260,8 @@ def _decode_missing(units, identities, cache, each, progress) -> dict[str, Probl
     for (unit, _), result in bar:
       if isinstance(result, pool.Crashed):
         result = Problem(unit.name, "the decoder crashed on it")
+      if isinstance(result, pool.Hung):
+        result = Problem(unit.name, f"the decoder hung on it ({result})")
       if result:
         crashed[unit.name] = result
   return crashed

@@ -20,6 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 import numpy as np
 from PIL import Image
 
+from vatt_jax.preparation import pool
 from vatt_jax.preparation.units import Options
 
 JPEG_QUALITY = 90
@@ -239,6 +240,7 @@ def _pump(container, streams, sinks, origin: float, wanted: "_Intervals", media:
   for packet in _packets(container, streams, media.warnings):
     kind, sink = packet.stream.type, sinks[packet.stream.index]
     packets[kind] += packet.size > 0
+    pool.moving()
     frames = _decode(packet)
     failed[kind] += frames is None
     for decoded in frames or ():

@@ -71,18 +71,20 @@ def read_heartbeat(path: epath.Path) -> dict:
 def check_config(workdir: str, config: dict) -> list[str]:
   """Compares with the config stored in the workdir.
 
+  A field that the stored config lacks is one that newer code has added: it is named in a warning and used as it is now.
+
   Returns:
     Warnings, one sentence each.
 
   Raises:
-    UserError: showing every difference that is not allowed.
+    UserError: showing every other difference that is not allowed.
   """
   warnings = []
   if (epath.Path(workdir) / "config.json").exists():
     old = flatten(read_config(workdir))
     new = flatten(json.loads(json.dumps(config)))
-    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
-    show = lambda k: f"  {k}: {old.get(k, '(absent)')} -> {new.get(k, '(absent)')}"
+    changed = [k for k in sorted(old) if old[k] != new.get(k)]
+    show = lambda k: f"  {k}: {old[k]} -> {new.get(k, '(absent)')}"
     allowed = lambda k: any(k == name or k.startswith(f"{name}.") for name in MAY_CHANGE)
     if refused := [k for k in changed if not allowed(k)]:
       raise UserError(
@@ -94,6 +96,9 @@ def check_config(workdir: str, config: dict) -> list[str]:
       warnings.append(
         f"total_steps changed ({show('total_steps').strip()}): the learning-rate schedule changes with it."
       )
+    if added := [k for k in sorted(new.keys() - old.keys()) if not allowed(k)]:
+      values = ", ".join(f"{k} = {json.dumps(new[k])}" for k in added)
+      warnings.append(f"the config that {workdir} was started with lacks fields that are used now: {values}.")
   return warnings
 
 

@@ -1,6 +1,7 @@
 """How fast media become clips, against decoding the same files and nothing else."""
 
 from collections.abc import Sequence
+import os
 import pathlib
 import statistics
 import tempfile
@@ -9,12 +10,28 @@ import time
 import av
 import numpy as np
 
+from vatt_jax import jobs
+from vatt_jax.benchmarks import measuring
 from vatt_jax.preparation import dataset, folder
 from vatt_jax.preparation.digests import Digests
 from vatt_jax.preparation.units import Options
 
 SIZES = ((1280, 720), (320, 240))
 FRAMES_PER_SECOND, SAMPLE_RATE_HZ = 25, 48_000
+
+
+def run(source: str | None, repetitions: int) -> dict:
+  """Times `prepare` in turns with bare decoding, on the media of a folder or on films made for it; prints and returns the report."""
+  report = {}
+  with tempfile.TemporaryDirectory() as made:
+    places = [source] if source else [make_films(made, size, 2, seconds=20) for size in SIZES]
+    for place in places:
+      figures = report[os.path.basename(os.path.abspath(place))] = measure(place, repetitions)
+      print(
+        f"{place if source else os.path.basename(place)}: {figures['clips_per_second_per_core']:.3g} clips/s per core, "
+        f"{100 * figures['share_of_bare']:.0f} % of decoding alone ({figures['bare_clips_per_second_per_core']:.3g})"
+      )
+  return report | {"repetitions": repetitions, "machine": measuring.machine(), "versions": jobs.versions()}
 
 
 def measure(source: str, repetitions: int) -> dict[str, float]:
