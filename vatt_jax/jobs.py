@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from vatt_jax import objectives
+from vatt_jax import objectives, storage
 from vatt_jax.cache import cache_directory
 from vatt_jax.data import audio, label, pipeline, records as records_lib, remote, text, video
 from vatt_jax.errors import UserError
@@ -135,10 +135,10 @@ def keep_vocabularies(inputs: Inputs, workdir: str) -> None:
     text.save_tokenizer(inputs.tokenizer, workdir)
   path = epath.Path(workdir) / ENTITIES
   if inputs.entities and not path.exists():
-    path.write_bytes(inputs.entities)
+    storage.write(path, inputs.entities)
   path = epath.Path(workdir) / LABELS
   if inputs.options.label and inputs.options.label.names and not path.exists():
-    path.write_text("".join(f"{name}\n" for name in inputs.options.label.names))
+    storage.write(path, "".join(f"{name}\n" for name in inputs.options.label.names))
 
 
 def build_objective(config: ml_collections.ConfigDict, inputs: Inputs):

@@ -6,6 +6,7 @@ import functools
 import random
 import time
 
+from etils import epath
 from etils.epath import backend as epath_backends
 
 ATTEMPTS = 6  # the last one after half a minute
@@ -20,6 +21,13 @@ _OPERATIONS = (
   "open", "exists", "isdir", "listdir", "glob", "makedirs", "mkdir", "rmtree", "remove", "rename", "replace", "copy", "stat",
 )  # fmt: skip
 _DONE_ONCE = {"rmtree", "remove", "rename", "replace"}  # A try whose answer was lost may have done it.
+
+
+def write(path: epath.Path, content: bytes | str) -> None:
+  """The file appears complete or not at all, whenever the process ends."""
+  partial = path.with_name(f".{path.name}.partial")
+  partial.write_bytes(content.encode() if isinstance(content, str) else content)
+  partial.replace(path)
 
 
 def is_passing(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import sentencepiece
 import tokenizers
 
+from vatt_jax import storage
 from vatt_jax.errors import UserError
 
 EXAMPLES = ("clips", "captions", "questions")
@@ -162,7 +163,7 @@ def save_tokenizer(tokenizer: Tokenizer, place: str) -> None:
   path = epath.Path(place) / FOLDER / tokenizer.file
   if not path.exists():
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tokenizer.content)
+    storage.write(path, tokenizer.content)
 
 
 def nearest_captions(starts: np.ndarray, ends: np.ndarray, centre: float, count: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from clu import metric_writers
 from etils import epath
 import tensorflow as tf
 
+from vatt_jax import storage
 from vatt_jax.errors import UserError
 
 HEARTBEAT = "heartbeat.json"
@@ -108,9 +109,7 @@ def read_config(workdir: str) -> dict:
 def store_config(workdir: str, config: dict) -> None:
   """Makes the workdir this config's; called when everything that can be wrong with it was tried."""
   path = epath.Path(workdir) / "config.json"
-  temporary = path.with_name(".config.json.partial")
-  temporary.write_text(json.dumps(config, indent=2))
-  temporary.replace(path)
+  storage.write(path, json.dumps(config, indent=2))
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:
@@ -136,9 +135,7 @@ class MetricsLog:
     self._evaluated = {row["step"] for row in kept if any(name.startswith("eval/") for name in row)}
     if not writes:
       return
-    temporary = self._path.with_name(".metrics.jsonl.partial")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    temporary.replace(self._path)
+    storage.write(self._path, "".join(json.dumps(row) + "\n" for row in kept))
     self._file = self._path.open("a")
     self._unwritten = ""
     self._tensorboard = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard"))
@@ -208,6 +205,4 @@ def append_json_line(path: epath.Path, row: dict) -> None:
 
 def write_json(path: epath.Path, content: dict) -> None:
   """Appears complete or not at all."""
-  temporary = path.with_name(f".{path.name}.partial")
-  temporary.write_text(json.dumps(finite(content), indent=2, sort_keys=True))
-  temporary.replace(path)
+  storage.write(path, json.dumps(finite(content), indent=2, sort_keys=True))
