@@ -42,6 +42,7 @@ def test_a_plan_says_what_a_step_takes(report):
   )  # Split, but for biases.
   assert report["optimizer_bytes"] == pytest.approx(2 * report["parameter_bytes"], abs=16)  # Both moments, and counts.
   assert report["collectives"]["all-gather"]["count"] > 0 and report["compile_seconds"] > 0
+  assert "all-to-all" not in report["collectives"]
   assert report["roofline_seconds"] is None  # What a CPU can do is not in the table.
   json.dumps(report)
 

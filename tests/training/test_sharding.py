@@ -6,6 +6,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
+from vatt_jax import placement
 from vatt_jax.models.linear import Dense, Embed
 from vatt_jax.models.transformer import Encoder
 from vatt_jax.training import collectives, mesh as mesh_lib, sharding
@@ -36,13 +37,18 @@ def test_data_moves_to_a_dimension_that_it_divides():
   assert spec("heads/video_hidden/kernel", (3, 3)) == PartitionSpec(None, None)
 
 
-def compiled(mesh, fsdp, **fields):
-  """Gradient of an encoder's output by its parameters, compiled for the mesh; and the parameters' shapes."""
+def compiled(mesh, fsdp, passes=1, **fields):
+  """Gradient of what an encoder makes of `passes` inputs by its parameters, for the mesh; and the parameters' shapes."""
   mesh = mesh_lib.make_mesh(mesh)
   encoder = Encoder(LAYERS, 4 * WIDTH, heads=4, head_width=16, scan=True, remat="full", **fields)
   x = jax.ShapeDtypeStruct((16, 10, WIDTH), jnp.float32)
   params = jax.eval_shape(lambda x: encoder.init(jax.random.key(0), x, train=False), x)["params"]
-  loss = lambda params, x: jnp.sum(encoder.apply({"params": params}, x, train=False) ** 2)
+
+  def loss(params, x):
+    if passes > 1:
+      params = placement.weights(params)
+    return sum(jnp.sum(encoder.apply({"params": params}, x + i, train=False) ** 2) for i in range(passes))
+
   gradient = sharding.on_mesh(jax.grad(loss), RULES, mesh, fsdp)
   placed = sharding.shardings(params, RULES, mesh, fsdp)
   step = jax.jit(gradient, in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=placed)
@@ -58,6 +64,12 @@ def test_weights_are_gathered_twice_and_nothing_else_travels():
   # The CPU's compiler knows no reduce-scatter: it sums everywhere, then slices.
   assert found["all-reduce"]["bytes"] == pytest.approx(2 * (kernels + others) * 4 * 7 / 8, rel=0.02)
   assert set(found) == {"all-gather", "all-reduce"}
+
+
+def test_what_several_share_is_gathered_once():
+  found, params = compiled((1, 8, 1), fsdp=True, passes=2)
+  kernels = sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
+  assert found["all-gather"] == {"count": 6 * LAYERS, "bytes": kernels * 4 * 7 // 8}
 
 
 def test_tensors_travel_by_sums_alone():

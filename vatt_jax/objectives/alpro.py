@@ -226,36 +226,37 @@ class AlproObjective(AlproEncoders):
     (ids, mask), rows = _captions(batch), len(both)
     video = model.encode_video(batch["video/patches"], train=train)
     if self._weight("mlm"):  # One pass for clean and hidden words.
-      both_texts = model.encode_text(jnp.concatenate([ids, hidden]), jnp.concatenate([mask, mask]), train=train)
-      text, hidden_text = jnp.split(both_texts, 2)
+      both_texts = model.encode_text(_together([ids, hidden]), _together([mask, mask]), train=train)
+      text, hidden_text = _apart(both_texts, 2)
     else:
       text = model.encode_text(ids, mask, train=train)
     values, metrics, groups = {}, {}, [(text, mask, video)]
-    similarity = jnp.zeros([rows, rows])  # Without contrast no negative is harder than another.
+    similarity = from_text = jnp.zeros([rows, rows])  # Without contrast no negative is harder than another.
     if self._weight("vtc"):
       # Clipped with the gradient of what is not clipped, as when the parameter itself is moved back into its range.
       clipped = jnp.clip(model.temperature, *TEMPERATURES)
       temperature = model.temperature + jax.lax.stop_gradient(clipped - model.temperature)
       video_vtc, text_vtc = model.contrast(video, text)
       similarity = video_vtc @ text_vtc.T / temperature
+      from_text = text_vtc @ video_vtc.T / temperature  # A transposed matrix would have to change devices.
       metrics["train/temperature"] = clipped
       values["vtc"] = losses.video_text_contrast(similarity, both)
       metrics["loss/log_batch_size"] = jnp.log(jnp.float32(rows))
     if self._weight("vtm"):
-      other_video, has_video = pick(similarity.T, "video")
+      other_video, has_video = pick(from_text, "video")
       other_text, has_text = pick(similarity, "text")
       groups += [(text, mask, video[other_video]), (text[other_text], mask[other_text], video)]
     if self._weight("mlm"):
       groups.append((hidden_text, mask, video))
     if not model.fuses:
       return values, metrics
-    fused = model.fuse(*(jnp.concatenate(parts) for parts in zip(*groups)), train=train)  # One pass for all.
-    parts = jnp.split(fused, len(groups))
+    fused = model.fuse(*(_together(parts) for parts in zip(*groups)), train=train)  # One pass for all.
+    parts = _apart(fused, len(groups))
     length = ids.shape[1]
     if self._weight("vtm"):
-      logits = model.matching(jnp.concatenate(parts[:3]))
-      matches = jnp.repeat(jnp.array([True, False, False]), rows)
-      counts = jnp.concatenate([both, both & has_video, both & has_text])
+      logits = model.matching(_together(parts[:3]))
+      matches = jnp.tile(jnp.array([True, False, False]), rows)
+      counts = _together([both, both & has_video, both & has_text])
       values["vtm"] = losses.video_text_matching(logits, matches, counts)
       right = (jnp.argmax(logits, axis=-1) == 1) == matches
       metrics["train/matching_accuracy"] = masked_mean(right.astype(jnp.float32), counts)
@@ -290,6 +291,17 @@ class AlproObjective(AlproEncoders):
     """Clips (B, T*N, P) that are black outside of a rectangle (B, N)."""
     black = jnp.zeros([], patches.dtype) if patches.dtype == jnp.uint8 else -1.0
     return jnp.where(jnp.tile(inside, (1, self.model.video_grid[0]))[:, :, None], patches, black)
+
+
+def _together(parts) -> jax.Array:
+  """Arrays (B, ...) as one (B * parts, ...), clip by clip: one after the other, rows would have to change devices."""
+  return jnp.stack(parts, axis=1).reshape(-1, *parts[0].shape[1:])
+
+
+def _apart(x: jax.Array, parts: int) -> list[jax.Array]:
+  """What `_together` was given."""
+  x = x.reshape(-1, parts, *x.shape[1:])
+  return [x[:, i] for i in range(parts)]
 
 
 def _captions(batch: dict) -> tuple[jax.Array, jax.Array]:
