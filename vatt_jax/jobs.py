@@ -11,6 +11,7 @@ import sys
 from etils import epath
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import ml_collections
 
 from vatt_jax import objectives, storage
@@ -21,7 +22,14 @@ from vatt_jax.evaluation import evaluators
 from vatt_jax.evaluation.report import write_report as _write_report
 from vatt_jax.evaluation.retrieval import NothingToCompare
 from vatt_jax.models import positions
-from vatt_jax.training import checkpoints, mesh as mesh_lib, processes, sharding, workdir as workdir_lib
+from vatt_jax.training import (
+  checkpoints,
+  mesh as mesh_lib,
+  processes,
+  setup as setup_lib,
+  sharding,
+  workdir as workdir_lib,
+)
 from vatt_jax.training.state import State
 
 ENTITIES = "entities.txt"  # of a prompter, and of a model that it teaches: its entities, one a line
@@ -139,6 +147,37 @@ def keep_vocabularies(inputs: Inputs, workdir: str) -> None:
   path = epath.Path(workdir) / LABELS
   if inputs.options.label and inputs.options.label.names and not path.exists():
     storage.write(path, "".join(f"{name}\n" for name in inputs.options.label.names))
+
+
+@dataclasses.dataclass(frozen=True)
+class StepWithoutData:
+  """A training step and what it takes, for programs that have no data set.
+
+  Attributes:
+    mesh: of the devices.
+    objective: as on one device.
+    batch: shapes of a global batch.
+    setup: of the step on the mesh.
+  """
+
+  mesh: Mesh
+  objective: object
+  batch: dict[str, jax.ShapeDtypeStruct]
+  setup: setup_lib.Setup
+
+
+def step_without_data(config, vocabulary_size: int, devices=None) -> StepWithoutData:
+  """The step of `config` on these devices; None: those that there are.
+
+  Raises:
+    UserError: for a config that describes no model, or a mesh or batch size that the devices cannot share.
+  """
+  mesh = mesh_lib.make_mesh(config.mesh, devices)
+  mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
+  options = input_options(config.data)
+  objective = objectives.build(config, options, vocabulary_size)
+  batch = pipeline.batch_spec(options, config.batch_size)
+  return StepWithoutData(mesh, objective, batch, setup_lib.prepare(config, objective.on_mesh(mesh), batch, mesh))
 
 
 def build_objective(config: ml_collections.ConfigDict, inputs: Inputs):

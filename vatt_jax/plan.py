@@ -22,12 +22,10 @@ from ml_collections import config_flags
 import tensorflow as tf
 
 from vatt_jax import errors, jobs, objectives
-from vatt_jax.data import pipeline
 from vatt_jax.training import (
   collectives,
   flops,
   hardware,
-  mesh as mesh_lib,
   setup as setup_lib,
   sharding,
   topologies,
@@ -71,13 +69,8 @@ def plan(config, topology: topologies.Topology, vocabulary_size: int) -> dict:
   Raises:
     UserError: for a mesh or batch size that the devices cannot share.
   """
-  mesh = mesh_lib.make_mesh(config.mesh, topology.devices)
-  mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
-  options = jobs.input_options(config.data)
-  plain = objectives.build(config, options, vocabulary_size)
-  objective = plain.on_mesh(mesh)
-  spec = pipeline.batch_spec(options, config.batch_size)
-  setup = setup_lib.prepare(config, objective, spec, mesh)
+  found = jobs.step_without_data(config, vocabulary_size, topology.devices)
+  mesh, spec, setup = found.mesh, found.batch, found.setup
   state = {"parameter": (setup.shapes.params, setup.placed.params)}
   state["optimizer"] = (setup.shapes.opt_state, setup.placed.opt_state)
   report = {
@@ -88,14 +81,14 @@ def plan(config, topology: topologies.Topology, vocabulary_size: int) -> dict:
     "parameters": sum(leaf.size for leaf in jax.tree.leaves(setup.shapes.params)),
     **{f"{name}_bytes": sharding.bytes_per_device(*tree) for name, tree in state.items()},
     "hbm_limit_bytes": topology.hbm_limit_bytes,
-    "model_flops_per_step": flops.model_flops(plain, setup.shapes.variables, spec),
+    "model_flops_per_step": flops.model_flops(found.objective, setup.shapes.variables, spec),
   }
   report |= _compile(setup)
   if topology.devices[0].platform != "tpu":  # Other compilers do not refuse.
     report["fits"] = report["hbm_bytes_per_device"] <= report["hbm_limit_bytes"]
   inside = [name for name in report["collectives"] if name != collectives.BETWEEN_SLICES]
   sent = sum(report["collectives"][name]["bytes"] for name in inside)
-  minimum = fsdp_minimum(config, setup, objective, spec, mesh)
+  minimum = fsdp_minimum(config, setup, found.objective, spec, mesh)
   report["fsdp_minimum_bytes"] = minimum
   report["collectives_to_minimum"] = sent / minimum if minimum and report["collectives"] else None
   seconds = roofline(config, report, sent)

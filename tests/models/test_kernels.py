@@ -10,6 +10,7 @@ import pytest
 from vatt_jax import jobs
 from vatt_jax.errors import UserError
 from vatt_jax.models import kernels, transformer
+from vatt_jax.objectives import attention
 from vatt_jax.training import mesh as mesh_lib
 
 
@@ -21,7 +22,7 @@ def mesh(*shape):
 def test_splash_is_attention(shape):
   """Values and gradients, lengths that are no multiple of a block; on several devices each has its rows and heads."""
   q, k, v = jax.random.normal(jax.random.key(0), (3, 4, 2, 150, 8))
-  kernel = kernels.for_mesh("splash", mesh(*shape), "float32")
+  kernel = attention.for_mesh("splash", mesh(*shape), "float32")
   plain = lambda q, k, v: jnp.einsum("banm,bamk->bank", jax.nn.softmax(jnp.einsum("bank,bamk->banm", q, k)), v)
   both = lambda attend: jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(attend(*x))), argnums=(0, 1, 2)))(q, k, v)
   (value, grads), (expected, expected_grads) = both(kernel), both(plain)
@@ -56,10 +57,10 @@ def test_an_encoder_takes_the_kernel_where_nothing_is_dropped(scan):
 
 
 def test_the_choice_is_by_device_and_what_cannot_be_is_refused():
-  assert kernels.for_mesh("auto", mesh(1, 1, 1), "bfloat16") is None
-  assert kernels.for_mesh("xla", mesh(1, 1, 1), "float32") is None
+  assert attention.for_mesh("auto", mesh(1, 1, 1), "bfloat16") is None
+  assert attention.for_mesh("xla", mesh(1, 1, 1), "float32") is None
   with pytest.raises(UserError, match="needs a GPU"):
-    kernels.for_mesh("cudnn", mesh(1, 1, 1), "bfloat16")
+    attention.for_mesh("cudnn", mesh(1, 1, 1), "bfloat16")
   config = importlib.import_module("configs.pretrain.vatt").get_config("mbs,smoke")
   options = jobs.input_options(config.data)
   build = lambda: jobs.build_objective(config, jobs.Inputs("", options, None)).on_mesh(mesh(1, 1, 1)).model

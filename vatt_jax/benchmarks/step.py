@@ -12,8 +12,7 @@ import tqdm
 
 from vatt_jax import jobs, objectives
 from vatt_jax.benchmarks import measuring
-from vatt_jax.data import pipeline
-from vatt_jax.training import flops as flops_lib, mesh as mesh_lib, setup
+from vatt_jax.training import flops as flops_lib, mesh as mesh_lib
 
 
 def run(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int] = (1024, 2048, 4096)) -> dict:
@@ -63,17 +62,11 @@ def run(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int
 
 def prepare_step(config, vocabulary_size: int) -> tuple[Callable, object, dict, int]:
   """(compiled step, state, batch, model FLOPs) for `config` with random inputs, on the mesh it asks for."""
-  mesh = mesh_lib.make_mesh(config.mesh)
-  mesh_lib.check_batch_size(config.batch_size, mesh, config.accumulate)
-  options = jobs.input_options(config.data)
-  plain = objectives.build(config, options, vocabulary_size)
-  objective = plain.on_mesh(mesh)
-  spec = pipeline.batch_spec(options, config.batch_size)
-  prepared = setup.prepare(config, objective, spec, mesh)
-  model_flops = flops_lib.model_flops(plain, prepared.shapes.variables, spec)
-  batch = mesh_lib.to_devices(random_batch(spec, vocabulary_size), mesh)
-  state, _ = jax.block_until_ready(prepared.step(prepared.init(), batch))  # Compiled and warm.
-  return prepared.step, state, batch, model_flops
+  found = jobs.step_without_data(config, vocabulary_size)
+  model_flops = flops_lib.model_flops(found.objective, found.setup.shapes.variables, found.batch)
+  batch = mesh_lib.to_devices(random_batch(found.batch, vocabulary_size), found.mesh)
+  state, _ = jax.block_until_ready(found.setup.step(found.setup.init(), batch))  # Compiled and warm.
+  return found.setup.step, state, batch, model_flops
 
 
 def random_batch(spec: dict[str, jax.ShapeDtypeStruct], vocabulary_size: int) -> dict[str, np.ndarray]:

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from vatt_jax.losses import classification
 from vatt_jax.losses.nce import masked_mean
-from vatt_jax.models import kernels, sizes
+from vatt_jax.models import sizes
 from vatt_jax.models.classifier import Classifier
 from vatt_jax.models.towers import to_unit_range
 from vatt_jax.models.vatt import PROJECTION_INITS
+from vatt_jax.objectives import attention as attention_lib
 from vatt_jax.objectives.pieces import in_pieces
 from vatt_jax.training.sharding import TRANSFORMER_RULES
 
@@ -26,7 +27,7 @@ class ClassifierObjective:
     balanced: weights against frequent labels, for sigmoid.
     mix_up: alpha, 0 for none.
     pieces: in which a batch goes through the model, see `objectives.pieces`.
-    attention: a name in `models.kernels.NAMES`.
+    attention: a name in `objectives.attention.NAMES`.
   """
 
   model: Classifier
@@ -78,7 +79,7 @@ class ClassifierObjective:
 
   def on_mesh(self, mesh) -> "ClassifierObjective":
     """The same, with the attention of these devices; its loss is a mean over rows, which needs no mesh."""
-    kernel = kernels.for_mesh(self.attention, mesh, self.model.dtype)
+    kernel = attention_lib.for_mesh(self.attention, mesh, self.model.dtype)
     return dataclasses.replace(self, model=self.model.clone(kernel=kernel))
 
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "ClassifierObjective":
@@ -144,7 +145,7 @@ def from_config(config, options, vocabulary_size: int) -> ClassifierObjective:
   if options.label.classes < 2:
     raise ValueError(f"there are {options.label.classes} classes: is the data set labelled?")
   fields = {name: value for name, value in config.model.items() if name != "default_size"}
-  attention = kernels.take_choice(fields)
+  attention = attention_lib.take_choice(fields)
   model = Classifier(
     modality=objective.modality,
     grid=track.grid,

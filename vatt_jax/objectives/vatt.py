@@ -11,9 +11,10 @@ import numpy as np
 from vatt_jax import placement
 from vatt_jax.losses.nce import LOSSES, masked_mean, overlapping, untrained_level
 from vatt_jax.losses.ring import ring_sums
-from vatt_jax.models import kernels, sizes
+from vatt_jax.models import sizes
 from vatt_jax.models.transformer import REMAT
 from vatt_jax.models.vatt import PROJECTION_INITS, TEXT_FORMS, Vatt
+from vatt_jax.objectives import attention as attention_lib
 from vatt_jax.objectives.pieces import in_pieces
 from vatt_jax.training.sharding import TRANSFORMER_RULES
 
@@ -40,7 +41,7 @@ class VattObjective:
       replicas (official code); see `losses.nce.masked_mean`.
     ring: whether similarities are computed block by block round the devices of `mesh`, so that none holds them all.
     pieces: in which a batch goes through the towers, see `objectives.pieces`.
-    attention: a name in `models.kernels.NAMES`, resolved by `on_mesh`.
+    attention: a name in `objectives.attention.NAMES`, resolved by `on_mesh`.
     mask_overlaps: whether clips that show the same seconds of one file are no negatives of each other; batches then
       need `clip/source` and `clip/span`.
   """
@@ -140,7 +141,7 @@ class VattObjective:
 
   def on_mesh(self, mesh: Mesh) -> "VattObjective":
     """The same, its losses computed across the devices of `mesh`."""
-    kernel = kernels.for_mesh(self.attention, mesh, self.model.dtype)
+    kernel = attention_lib.for_mesh(self.attention, mesh, self.model.dtype)
     return dataclasses.replace(self, mesh=mesh, model=self.model.clone(kernel=kernel))
 
   def with_grids(self, grids: dict[str, tuple[int, ...]]) -> "VattObjective":
@@ -206,7 +207,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     "audio_text": pairs.get("audio_text", 0) > 0,
   }
   _check_names(fields)
-  attention = kernels.take_choice(fields)
+  attention = attention_lib.take_choice(fields)
   objective = config.objective
   return VattObjective(
     Vatt(**fields),
