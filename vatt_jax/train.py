@@ -72,7 +72,7 @@ def train(config, workdir: str) -> None:
       run = _set_up(config, workdir, monitor)
     leave = lambda name: _leave(name, monitor, run.store)
     if _loop(run, stop, leave):
-      with stop.nothing_to_lose(leave):
+      with monitor.phase("evaluate"), stop.nothing_to_lose(leave):
         _finish(run)
 
 
@@ -228,8 +228,7 @@ def _finish(run: _Run) -> None:
   """Final evaluation, results, report; nothing where a finished run is started again."""
   config, workdir, log = run.config, run.workdir, run.log
   if not _results(workdir).exists():
-    with run.monitor.phase("evaluate"):
-      found = run.evaluation.run(None, run.state.variables, progress=processes.is_first())
+    found = run.evaluation.run(None, run.state.variables, progress=processes.is_first())
     log.write(config.total_steps, found)
     last_row = {k: v for row in workdir_lib.read_metrics(workdir) for k, v in row.items() if not k.startswith("eval/")}
     final = {**last_row, **found, "params/fingerprint": fingerprint(run.state.params)}
