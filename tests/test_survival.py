@@ -284,6 +284,7 @@ def test_storage_that_is_slow_and_fails_now_and_then(run, monkeypatch, capfd):
     workdir = run()
   finally:
     undo()
+    monkeypatch.undo()
   assert len(failures) > 20
   assert checkpoints.steps(str(workdir)) == [1, 2, 3, 4, 5, 6] and results(workdir)["loss"] == -2 * 5
   assert "warning" not in "".join(capfd.readouterr())

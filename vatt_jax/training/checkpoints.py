@@ -32,6 +32,7 @@ class Checkpoints:
     self._folder = epath.Path(workdir) / FOLDER
     self._keep, self._report = keep, report
     self._newest = None  # the step that was saved last, or is being saved
+    self._failed: set[int] = set()
     self._manager = self._open()
 
   def _open(self) -> ocp.CheckpointManager:
@@ -52,6 +53,7 @@ class Checkpoints:
     if step in self._manager.all_steps():
       return
     self.wait()
+    self._remove_what_failed()
     self._newest = step
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(manifest))
     self._succeeds(lambda: self._manager.save(step, args=items, force=True))
@@ -73,11 +75,17 @@ class Checkpoints:
       )
     with contextlib.suppress(Exception):
       self._manager.close()
-    if processes.is_first():
-      for unfinished in self._folder.glob(f"{self._newest}.*tmp*"):  # It would keep the disk full.
-        unfinished.rmtree(missing_ok=True)
+    self._failed.add(self._newest)
+    self._remove_what_failed()
     self._manager = self._open()
     return False
+
+  def _remove_what_failed(self) -> None:
+    """It would keep the disk full; once more later, as threads may have gone on writing."""
+    for step in self._failed if processes.is_first() else ():
+      for unfinished in self._folder.glob(f"{step}.*tmp*"):
+        with contextlib.suppress(OSError):
+          unfinished.rmtree(missing_ok=True)
 
   def restore_newest(self, like: State) -> State | None:
     """The newest checkpoint that can be read, or None where there is none; every process reads the same.
@@ -123,6 +131,7 @@ class Checkpoints:
 
   def close(self) -> None:
     self._manager.close()
+    self._remove_what_failed()
 
 
 def restore(checkpoint: epath.Path, like: State) -> State:
