@@ -21,7 +21,7 @@ def training() -> ml_collections.ConfigDict:
   config.accumulate = 1  # in how many pieces a batch goes through the towers, where memory is short
   config.deterministic = True  # GPUs: the same bits every time; False: the fastest kernels
   config.stall_seconds = 300.0  # without any progress; then the stacks of all threads are printed. 0: never
-  config.profile_steps = ()  # (first, last): a trace of these steps goes into WORKDIR/profile
+  config.profile_steps = (0, 0)  # (first, last): a trace of these steps goes into WORKDIR/profile
   config.overfit_clips = 0  # above 0: only the first so many clips; the argument `:overfit` turns augmentation off too
   return config
 

@@ -301,12 +301,12 @@ class _Broken:
 
 
 class _Profile:
-  """A trace of what hosts and devices do from step `first` to step `last` of config.profile_steps; () for none."""
+  """A trace of what hosts and devices do from step `first` to step `last` of config.profile_steps; (0, 0): none."""
 
   def __init__(self, steps, workdir: str):
-    if len(steps) not in (0, 2):
-      raise errors.UserError(f"config.profile_steps = {tuple(steps)} must be (first, last), or () for no trace.")
-    self._first, self._last = steps or (0, 0)
+    if len(steps) != 2:
+      raise errors.UserError(f"config.profile_steps = {tuple(steps)} must be (first, last), or (0, 0) for no trace.")
+    self._first, self._last = steps
     self._folder, self._running = str(epath.Path(workdir) / "profile"), False
 
   def before(self, k: int) -> None:
