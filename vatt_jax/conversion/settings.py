@@ -9,7 +9,8 @@ def run(objective: dict, model: dict, data: dict) -> dict:
   return {
       "seed": 0, "batch_size": 64, "total_steps": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
       "evaluate_every_steps": 1, "keep_checkpoints": 3, "init_from": "", "init_ignore": "", "ema_decay": 0.0,
-      "mesh": [1, -1, 1], "fsdp": False, "accumulate": 1, "overfit_clips": 0, "objective": objective, "model": model, "data": data, "evaluators": {},
+      "mesh": [1, -1, 1], "fsdp": False, "accumulate": 1, "deterministic": True, "stall_seconds": 300.0,
+      "profile_steps": [0, 0], "overfit_clips": 0, "objective": objective, "model": model, "data": data, "evaluators": {},
   }  # fmt: skip
 
 
@@ -29,7 +30,7 @@ def vatt_model(**found) -> dict:
       "word_width": 300, "trainable_words": False, "word_projection": True, "text_form": "vatt",
       "text_aggregation": "token", "text_scaled": False, "post_width": 1024, "head": "fac", "va_width": 512,
       "vt_width": 256, "head_norms": "video", "va_to_vt": "mlp", "normalised_positions": True,
-      "aggregation_position": False, "dropout": 0.1, "dtype": "float32", "remat": "none", "scan": False, "audio_scale": 1.0, "video_projection_init": "conv_glorot",
+      "aggregation_position": False, "dropout": 0.1, "attention_dropout": -1.0, "attention": "auto", "dtype": "float32", "remat": "none", "scan": False, "audio_scale": 1.0, "video_projection_init": "conv_glorot",
       "audio_projection_init": "conv_glorot", **found,
   }  # fmt: skip
 
@@ -46,7 +47,8 @@ def classifier_objective(modality: str) -> dict:
 def classifier_model(modality: str, size: str, post_width: int) -> dict:
   """The fields of `models.classifier.Classifier`."""
   return {
-      "size": size, "default_size": "base", "post_width": post_width, "dropout": 0.1, "classifier_dropout": 0.5 if modality == "video" else 0.0,
+      "size": size, "default_size": "base", "post_width": post_width, "dropout": 0.1, "attention_dropout": -1.0,
+      "attention": "auto", "classifier_dropout": 0.5 if modality == "video" else 0.0,
       "input_scale": 1.0, "projection_init": "conv_glorot", "dtype": "float32", "remat": "none", "scan": False,
   }  # fmt: skip
 
