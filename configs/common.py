@@ -233,6 +233,41 @@ def zero_shot_classification(
   })  # fmt: skip
 
 
+def evaluation() -> ml_collections.ConfigDict:
+  """What `evaluate --config` takes: evaluators, and what differs from the model's own input."""
+  return ml_collections.ConfigDict({"evaluators": {}, "data": {"directory": ""}})
+
+
+def probing(modality: str, split: str) -> ml_collections.ConfigDict:
+  """All probes of one modality; windows of video as VATT tests them, 12.5 frames per second."""
+  config = evaluation()
+  features = f"{modality}/pooled"
+  config.evaluators = {name: probe(name, split, features) for name in PROBES} | {"knn": knn(split, features)}
+  if modality == "video":
+    config.data.video = {"frames_per_second": 12.5}
+  return config
+
+
+def zero_shot_retrieval(split: str, alpro: bool = False) -> ml_collections.ConfigDict:
+  """Four windows of 12.5 frames per second (VATT A.3.3); ALPRO's frames come from all of the clip, and it looks at pairs."""
+  config = evaluation()
+  config.evaluators = {split: retrieval(split, "final", windows=1 if alpro else 4)}
+  if alpro:
+    config.evaluators[f"{split}_matching"] = matching(split, "final")
+  else:
+    config.data.video = {"frames_per_second": 12.5}
+  return config
+
+
+def shrink_evaluation(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The `:smoke` form of what `evaluate` takes."""
+  for evaluator in config.evaluators.values():
+    evaluator.update({"batch_size": 8, "windows": min(2, evaluator.windows)})
+    if "steps" in evaluator.get("options", {}):
+      evaluator.options.update({"steps": 20, "epochs": min(2, evaluator.options.epochs)})
+  return config
+
+
 def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collections.ConfigDict:
   """What ALPRO's stages share (ALPRO sections 3.4 and 4.1, A.2).
 

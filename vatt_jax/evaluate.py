@@ -4,9 +4,11 @@
   python -m vatt_jax.evaluate --checkpoint=runs/first/checkpoints/500    # this one
   python -m vatt_jax.evaluate --workdir=runs/first --follow              # every new one, until training is done
 
+  python -m vatt_jax.evaluate --config=configs/evaluate/probe_ucf101.py --checkpoint=PATH --config.data.directory=DIR
+
 The model and its input come from the checkpoint. --config=FILE (with --config.data.directory=DIR) chooses other
-evaluators or another data set. Figures are printed and appended to WORKDIR/eval.jsonl; pictures go into
-WORKDIR/report.html.
+evaluators or another data set; of several directories behind commas, such as official splits or folds, the means are
+reported. Figures are printed and appended to WORKDIR/eval.jsonl; pictures go into WORKDIR/report.html.
 """
 
 import time
@@ -54,24 +56,55 @@ def evaluate(
     override: a config whose evaluators and data set are used instead of the run's own.
     unfinished: the run goes on: only the evaluators marked "every", so that a test set is looked at once.
   """
-  workdir = checkpoint.parent.parent if checkpoint.parent.name == checkpoints.FOLDER else checkpoint
+  workdir = checkpoints.home(checkpoint)
   manifest = checkpoints.manifest(checkpoint)
   config = ml_collections.ConfigDict(manifest["config"], convert_dict=True)
   if override is not None:
-    config.evaluators = override.evaluators
-    config.data.directory = override.data.directory or config.data.directory
+    take_over(config, override)
   mesh = mesh_lib.make_mesh((1, -1, 1))
-  inputs = jobs.open_inputs(config, str(workdir))
-  evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
-  metrics = evaluation.run("every" if unfinished else None, variables, progress=processes.is_first())
-  if not metrics:
-    raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
+  found, embedded = [], {}
+  for directory in jobs.starts(config.data.directory) or [""]:
+    config.data.directory = directory
+    inputs = jobs.open_inputs(config, str(workdir))
+    evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
+    found.append(evaluation.run("every" if unfinished else None, variables, progress=processes.is_first()))
+    embedded |= evaluation.embedded
+    if not found[-1]:
+      raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
+  metrics = mean(found)
   say(f"step {manifest['step']} of {workdir}\n{table(metrics)}")
   if processes.is_first():
     workdir_lib.append_json_line(workdir / EVALUATIONS, {"step": manifest["step"], **metrics})
-    jobs.write_report(str(workdir), config, metrics, evaluation.embedded)
+    jobs.write_report(str(workdir), config, metrics, embedded)
   say(f"report: {workdir / 'report.html'}")
+  return metrics
+
+
+def take_over(config: ml_collections.ConfigDict, override: ml_collections.ConfigDict) -> None:
+  """Puts the evaluators and the data set of another config into that of a run, in place.
+
+  Where `override` describes no model (configs/evaluate), its fields of `data.video`, `data.audio` and `data.text` hold too,
+  such as the rate at which frames are picked; of a training config they belong to its own model.
+  """
+  config.evaluators = override.evaluators
+  config.data.directory = override.data.directory or config.data.directory
+  if "model" not in override:
+    for track in ("video", "audio", "text"):
+      if track in override.data and track in config.data:
+        config.data[track].update(override.data[track])
+
+
+def mean(found: list[dict[str, float]]) -> dict[str, float]:
+  """The means of what all data sets have, and of several each one's own as `eval/<set>/fold_<i>/...`, i from 1."""
+  if len(found) == 1:
+    return found[0]
+  common = [key for key in found[0] if all(key in each for each in found)]
+  metrics = {key: sum(each[key] for each in found) / len(found) for key in common}
+  for i, each in enumerate(found, 1):
+    for key, value in each.items():
+      _, name, rest = key.split("/", 2)
+      metrics[f"eval/{name}/fold_{i}/{rest}"] = value
   return metrics
 
 

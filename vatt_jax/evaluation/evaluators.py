@@ -169,7 +169,7 @@ def zero_shot_classification(name, config, setting, variables, records, views) -
   spaces = {**setting.spaces, **{pair[::-1]: outputs[::-1] for pair, outputs in setting.spaces.items()}}
   outputs = spaces.get((config.modality, "text"))
   if outputs is None or setting.tokenizer is None:
-    raise UserError(
+    raise NothingToCompare(
       f"config.evaluators.{name} needs a model in which {config.modality!r} and text meet, with a vocabulary."
     )
   if not config.templates or not all("{}" in template for template in config.templates):

@@ -16,6 +16,7 @@ from vatt_jax.data import pipeline
 from vatt_jax.data.records import VERSION
 from vatt_jax.data.text import Tokenizer
 from vatt_jax.errors import UserError
+from vatt_jax.evaluation.retrieval import NothingToCompare
 from vatt_jax.training import processes
 from vatt_jax.training.state import fingerprint
 
@@ -110,11 +111,12 @@ def features(views: Views, setting: Setting, variables: dict, output: str) -> tu
     float32 (n, V, D), and bool (n,): whether every view of the record could be read and the modality exists.
 
   Raises:
-    UserError: where the model has no such output.
+    NothingToCompare: where the model does not read this modality.
+    UserError: where it has no such output.
   """
   modality = output.split("/")[0]
   if modality not in ("video", "audio") or getattr(setting.options, modality) is None:
-    raise UserError(f"there are no features {output!r} of clips: this model reads no {modality}.")
+    raise NothingToCompare(f"there are no features {output!r} of clips: this model reads no {modality}.")
   views.options = pipeline.InputOptions(**{modality: getattr(setting.options, modality)})
   path = cache_directory() / "features" / f"{_identity(views, setting, variables, output)}.npz"
   if processes.all_agree(path.exists()):  # Encoding takes all processes, or none.
