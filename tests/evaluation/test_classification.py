@@ -38,14 +38,17 @@ def test_one_label_equals_scikit_learn():
 
 def test_unlabelled_clips_are_left_out_and_few_classes_have_no_top_5():
   found = classification.one_label(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), np.array([0, 0, -1]))
-  assert found == {"top_1": 0.5, "clips": 2.0}
+  assert found == {"top_1": 0.5, "chance_top_1": 0.5, "clips": 2.0}
 
 
 @pytest.mark.parametrize("classes", [2, 7, 101])
 def test_a_model_that_says_nothing_scores_chance(classes):
   found = classification.one_label(np.zeros([10, classes]), np.zeros(10, int))
-  assert found["top_1"] == pytest.approx(1 / classes)
-  assert found.get("top_5", 5 / classes) == pytest.approx(5 / classes)
+  assert found["top_1"] == pytest.approx(1 / classes) and found["chance_top_1"] == 1 / classes
+  assert ("top_5" in found) == (classes > 5)
+  assert (
+    found.get("top_5") == pytest.approx(found.get("chance_top_5")) and found.get("top_5", 5 / classes) == 5 / classes
+  )
 
 
 def test_ties_are_the_mean_over_their_orders():

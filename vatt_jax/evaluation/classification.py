@@ -9,7 +9,7 @@ from vatt_jax.evaluation.retrieval import NothingToCompare
 
 
 def one_label(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """top_1 and top_5, the latter where there are more classes than five.
+  """top_1 and top_5, the latter where there are more classes than five, and what chance gives, k / C.
 
   Args:
     scores: float (n, C). Of classes that score the same, the right one takes a random place: a hit counts as the share
@@ -28,7 +28,8 @@ def one_label(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   higher, tied = np.sum(scores > right, axis=1), np.sum(scores == right, axis=1)
   hits = lambda k: np.where(np.isfinite(right[:, 0]), np.clip((k - higher) / tied, 0, 1), 0.0)
   metrics = {f"top_{k}": float(np.mean(hits(k))) for k in (1, 5) if k < max(scores.shape[1], 2)}
-  return {**metrics, "clips": float(len(rows))}
+  chance = {f"chance_{name}": int(name.removeprefix("top_")) / scores.shape[1] for name in metrics}
+  return {**metrics, **chance, "clips": float(len(rows))}
 
 
 QUESTION_WORDS = ("what", "who", "how", "where", "when")

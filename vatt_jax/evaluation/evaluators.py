@@ -208,7 +208,10 @@ def _labelled_features(name, config, setting, variables, records, views):
   """
   names = _class_names(setting)
   train = records_lib.open_split(setting.directory, config.train_split)
-  learned = Views(train, setting, views.batch_size, windows=config.train_windows, description=f"features for {name}")
+  learned = Views(
+    train, setting, views.batch_size, windows=config.train_windows, description=f"features for {name}",
+    progress=views.progress,
+  )  # fmt: skip
   values, usable = features(learned, setting, variables, config.features)
   truth = _truth(train, names)
   usable &= truth >= 0
@@ -229,7 +232,10 @@ def _class_names(setting) -> list[str]:
 
 
 def _truth(records, names, multiple: bool = False) -> np.ndarray:
-  """Labels by the data set's own classes, whatever those of the model are: int (n,), or float32 (n, C)."""
+  """Labels by the data set's own classes, whatever those of the model are: int (n,), or float32 (n, C).
+
+  Of a clip with several labels the first counts, unless it may have several.
+  """
   options = label_lib.LabelOptions(multiple=multiple, names=tuple(names))
   return np.stack([label_lib.encode_label(each, options) for each in records.strings("label")])
 

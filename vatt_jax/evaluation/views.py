@@ -63,7 +63,7 @@ class Views:
   Attributes:
     count: of views.
     broken: numbers of records that could not be read in some view, known when the iteration is over.
-    records, options, batch_size: as given; who wants less of a record narrows `options`.
+    records, options, batch_size, progress: as given; who wants less of a record narrows `options`.
     places: (window, crop) of each view, from 0 to 1.
   """
 
@@ -74,7 +74,7 @@ class Views:
     spread = lambda n: np.linspace(0.0, 1.0, n) if n > 1 else np.array([0.5])
     self.places = [(float(w), float(c)) for c in spread(crops) for w in spread(windows)]
     self.records, self.options, self.batch_size = records, setting.options, batch_size
-    self._tokenizer = setting.tokenizer
+    self._tokenizer, self.progress = setting.tokenizer, progress
     self._bar = dict(desc=description, unit="clip", leave=False, disable=not progress)
     self.count = len(self.places)
     self.broken: set[int] = set()
