@@ -191,6 +191,83 @@ def matching(split: str, when: str, candidates: int = 0) -> ml_collections.Confi
   })  # fmt: skip
 
 
+PROBES = {  # The low-rank classifier as in the paper; the constant of the machine is the official code's.
+  "low_rank": {
+      "components": 128, "kept": 0.1, "learning_rate": 5e-4, "batch_size": 64, "steps": 50_000, "epochs": 0, "l2": 0.0,
+      "seed": 0,
+  },
+  "logistic": {"cost": 1.0},
+  "support_vectors": {"cost": 6e-5},
+}  # fmt: skip
+
+
+def probe(classifier: str, split: str, features: str) -> ml_collections.ConfigDict:
+  """A classifier on frozen features (VATT A.3.2): one window of each training clip, four of each other one, averaged.
+
+  Args:
+    classifier: a name in `PROBES`.
+    features: what the encoders say, such as "video/pooled" or "audio/pooled".
+  """
+  return ml_collections.ConfigDict({
+      "kind": "probe", "split": split, "train_split": "train", "when": "final", "features": features, "windows": 4,
+      "crops": 1, "train_windows": 1, "classifier": classifier, "options": PROBES.get(classifier, {}), "batch_size": 16,
+  })  # fmt: skip
+
+
+def knn(split: str, features: str, shots: int = 0, draws: int = 5) -> ml_collections.ConfigDict:
+  """The 20 nearest of the training clips, or of `shots` of each class, drawn `draws` times."""
+  return ml_collections.ConfigDict({
+      "kind": "knn", "split": split, "train_split": "train", "when": "final", "features": features, "windows": 4,
+      "crops": 1, "train_windows": 1, "neighbours": 20, "temperature": 0.07, "shots": shots, "draws": draws,
+      "batch_size": 16,
+  })  # fmt: skip
+
+
+def zero_shot_classification(
+  split: str, modality: str, templates: tuple[str, ...] = ("{}",), multiple: bool = False
+) -> ml_collections.ConfigDict:
+  """Classes by their names in each of `templates`; `multiple`: clips may have several."""
+  return ml_collections.ConfigDict({
+      "kind": "zero_shot_classification", "split": split, "when": "final", "modality": modality, "templates": templates,
+      "multiple": multiple, "windows": 4, "crops": 1, "batch_size": 16,
+  })  # fmt: skip
+
+
+def evaluation() -> ml_collections.ConfigDict:
+  """What `evaluate --config` takes: evaluators, and what differs from the model's own input."""
+  return ml_collections.ConfigDict({"evaluators": {}, "data": {"directory": ""}})
+
+
+def probing(modality: str, split: str) -> ml_collections.ConfigDict:
+  """All probes of one modality; windows of video as VATT tests them, 12.5 frames per second."""
+  config = evaluation()
+  features = f"{modality}/pooled"
+  config.evaluators = {name: probe(name, split, features) for name in PROBES} | {"knn": knn(split, features)}
+  if modality == "video":
+    config.data.video = {"frames_per_second": 12.5}
+  return config
+
+
+def zero_shot_retrieval(split: str, alpro: bool = False) -> ml_collections.ConfigDict:
+  """Four windows of 12.5 frames per second (VATT A.3.3); ALPRO's frames come from all of the clip, and it looks at pairs."""
+  config = evaluation()
+  config.evaluators = {split: retrieval(split, "final", windows=1 if alpro else 4)}
+  if alpro:
+    config.evaluators[f"{split}_matching"] = matching(split, "final")
+  else:
+    config.data.video = {"frames_per_second": 12.5}
+  return config
+
+
+def shrink_evaluation(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The `:smoke` form of what `evaluate` takes."""
+  for evaluator in config.evaluators.values():
+    evaluator.update({"batch_size": 8, "windows": min(2, evaluator.windows)})
+    if "steps" in evaluator.get("options", {}):
+      evaluator.options.update({"steps": 20, "epochs": min(2, evaluator.options.epochs)})
+  return config
+
+
 def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collections.ConfigDict:
   """What ALPRO's stages share (ALPRO sections 3.4 and 4.1, A.2).
 

@@ -4,17 +4,22 @@ import importlib
 import pathlib
 
 import jax
+import ml_collections
 import pytest
 
-from vatt_jax import jobs, objectives, train
+from vatt_jax import evaluate, jobs, objectives, train
 from vatt_jax.data import pipeline
 from vatt_jax.errors import UserError
-from vatt_jax.training import optimizers, workdir as workdir_lib
+from vatt_jax.evaluation import evaluators
+from vatt_jax.training import checkpoints, optimizers, workdir as workdir_lib
 from vatt_jax.training.state import init_state
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = {
   "configs/finetune/didemo_retrieval.py": [""],
+  "configs/finetune/esc50.py": [""],
+  "configs/finetune/folder.py": ["", "audio"],
+  "configs/finetune/hmdb51.py": [""],
   "configs/finetune/msrvtt_qa.py": ["", "official"],
   "configs/finetune/msrvtt_retrieval.py": ["", "official"],
   "configs/finetune/msvd_qa.py": [""],
@@ -28,6 +33,21 @@ CONFIGS = {
   "configs/finetune/kinetics600.py": [""],
   "configs/finetune/kinetics700.py": [""],
   "configs/finetune/moments_in_time.py": ["", "published"],
+  "configs/finetune/ucf101.py": [""],
+}
+EVALUATIONS = {
+  "configs/evaluate/folder.py": ["", "audio", "validation"],
+  "configs/evaluate/probe_esc50.py": ["", "official"],
+  "configs/evaluate/probe_hmdb51.py": ["", "official"],
+  "configs/evaluate/probe_ucf101.py": ["", "official"],
+  "configs/evaluate/zero_shot_didemo.py": ["", "alpro"],
+  "configs/evaluate/zero_shot_msrvtt.py": ["", "alpro"],
+  "configs/evaluate/zero_shot_youcook2.py": ["", "alpro"],
+}
+DOWNSTREAM = {  # What both papers measure, and any folder.
+  "finetune": "kinetics400 kinetics600 kinetics700 moments_in_time audioset imagenet ucf101 hmdb51 esc50 msrvtt_retrieval "
+  "didemo_retrieval msrvtt_qa msvd_qa folder",
+  "evaluate": "probe_ucf101 probe_hmdb51 probe_esc50 zero_shot_msrvtt zero_shot_youcook2 zero_shot_didemo folder",
 }
 VARIANTS = [(file, argument) for file, arguments in CONFIGS.items() for argument in arguments]
 FIELDS = {
@@ -45,7 +65,9 @@ def test_the_table_names_every_config():
   found = {
     str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.py") if p.name not in ("__init__.py", "common.py")
   }
-  assert found == set(CONFIGS)
+  assert found == set(CONFIGS) | set(EVALUATIONS)
+  promised = {f"configs/{room}/{name}.py" for room, names in DOWNSTREAM.items() for name in names.split()}
+  assert promised == {file for file in found if not file.startswith("configs/pretrain/")}
 
 
 @pytest.mark.parametrize("file, argument", VARIANTS)
@@ -53,6 +75,8 @@ def test_full_size_has_shapes(file, argument):
   module, config = load(file, argument)
   assert set(config) >= FIELDS and module.__doc__
   objectives.inherit(config, None)
+  if "label" in config.data:
+    config.data.label.classes = config.data.label.classes or 10  # As many as the data set has.
   options = jobs.input_options(config.data)
   objective = jobs.build_objective(config, jobs.Inputs("", options, None))
   optimizer, _ = optimizers.from_config(config.optimizer, config.total_steps)
@@ -73,12 +97,76 @@ def test_full_size_has_shapes(file, argument):
     ("configs/finetune/audioset.py", "smoke"), ("configs/finetune/imagenet.py", "smoke"),
     ("configs/finetune/kinetics400.py", "drop_token,smoke"), ("configs/finetune/kinetics600.py", "smoke"),
     ("configs/finetune/kinetics700.py", "smoke"), ("configs/finetune/moments_in_time.py", "published,smoke"),
+    ("configs/finetune/esc50.py", "smoke"), ("configs/finetune/folder.py", "smoke"),
+    ("configs/finetune/ucf101.py", "smoke"),
+    pytest.param("configs/finetune/hmdb51.py", "smoke", marks=pytest.mark.slow),
+    pytest.param("configs/finetune/folder.py", "audio,smoke", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_smoke_trains(file, argument, miniature, tmp_path):
   config = load(file, argument)[1]
   config.data.directory = miniature
   train.train(config, str(tmp_path))
   assert (tmp_path / "results.json").exists() and (tmp_path / "report.html").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(miniature, tmp_path_factory):
+  """Objective -> a run of it, made when it is asked for."""
+  runs = {}
+
+  def run(file):
+    if file not in runs:
+      runs[file] = tmp_path_factory.mktemp("trained")
+      config = load(file, "smoke")[1]
+      config.data.directory, config.evaluators, config.total_steps = miniature, {}, 1
+      train.train(config, str(runs[file]))
+    return checkpoints.find(str(runs[file]))
+
+  return run
+
+
+@pytest.mark.parametrize("file, argument", [(file, a) for file, arguments in EVALUATIONS.items() for a in arguments])
+def test_full_size_evaluations_name_what_there_is(file, argument):
+  module, config = load(file, argument)
+  assert module.__doc__ and set(config) == {"evaluators", "data"}
+  for evaluator in config.evaluators.values():
+    assert evaluator.kind in evaluators.EVALUATORS and evaluator.split in ("validation", "test")
+
+
+@pytest.mark.parametrize("file, argument, figure", [
+    ("folder", "smoke", "names/top_1"), ("folder", "audio,validation,smoke", "knn/top_1"),
+    ("probe_ucf101", "official,smoke", "low_rank/top_1"), ("probe_hmdb51", "smoke", "support_vectors/top_1"),
+    ("probe_esc50", "smoke", "logistic/top_1"), ("zero_shot_msrvtt", "smoke", "test/text_to_video/median_rank"),
+    ("zero_shot_didemo", "smoke", "test/text_to_video/recall_at_1"),
+    ("zero_shot_youcook2", "smoke", "validation/text_to_video/recall_at_10"),
+    pytest.param("zero_shot_msrvtt", "alpro,smoke", "test_matching/text_to_video/recall_at_1", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_smoke_evaluates(file, argument, figure, trained):
+  config = load(f"configs/evaluate/{file}.py", argument)[1]
+  found = evaluate.evaluate(trained(f"configs/pretrain/{'alpro' if 'alpro' in argument else 'vatt_demo'}.py"), config)
+  assert 0 <= found[f"eval/{figure}"] and {key.split("/")[1] for key in found} == set(config.evaluators)
+
+
+def test_folds_are_averaged(trained, miniature):
+  config = load("configs/evaluate/zero_shot_msrvtt.py", "smoke")[1]
+  place = trained("configs/pretrain/vatt_demo.py")
+  once = evaluate.evaluate(place, config)
+  config.data.directory = f"{miniature},{miniature}"
+  twice = evaluate.evaluate(place, config)
+  assert twice == once | {
+    key.replace("/test/", f"/test/fold_{i}/"): value for i in (1, 2) for key, value in once.items()
+  }
+
+
+def test_an_evaluation_says_how_clips_are_read_and_a_training_does_not(trained):
+  config = ml_collections.ConfigDict(checkpoints.manifest(trained("configs/pretrain/vatt_demo.py"))["config"])
+  other = load("configs/pretrain/vatt.py", "")[1]
+  rate = config.data.video.frames_per_second
+  evaluate.take_over(config, other)
+  assert config.data.video.frames_per_second == rate and config.data.video.size == 32
+  evaluate.take_over(config, load("configs/evaluate/probe_ucf101.py", "")[1])
+  assert config.data.video.frames_per_second == 12.5 and config.data.video.size == 32
+  assert set(config.evaluators) == {"low_rank", "logistic", "support_vectors", "knn"}
 
 
 def test_spectrograms_and_grouped_batches_train(miniature, tmp_path):

@@ -1,11 +1,16 @@
 """The evaluation program, on a run that the training program left."""
 
+import importlib
 import json
+import shutil
+import threading
+import time
 
 from absl import flags
 import pytest
 
 from tests.test_train import smoke_config
+import vatt_jax
 from vatt_jax import errors, evaluate, train
 from vatt_jax.training import checkpoints
 
@@ -41,6 +46,87 @@ def test_following_evaluates_each_checkpoint_once(run):
   assert steps == [2, 4]
 
 
+def copy_of(run, tmp_path):
+  """The run as it was before it ended: no results, nothing evaluated, a heartbeat that has stopped."""
+  workdir = tmp_path / "copy"
+  shutil.copytree(run, workdir, ignore=shutil.ignore_patterns("results.json", "eval.jsonl", "best", "tensorboard"))
+  beat = {"phase": "train", "step": 3, "age_seconds": 1.0, "written": time.time() - 100}
+  (workdir / "heartbeat.json").write_text(json.dumps(beat))
+  return workdir
+
+
+def test_following_a_trainer_that_dies_and_comes_back(run, tmp_path, capsys):
+  """Told once, waited for; the last checkpoint's remaining evaluators run when the run is complete."""
+  workdir = copy_of(run, tmp_path)
+  following = threading.Thread(
+    target=evaluate.follow, args=(str(workdir), None, 0.1), kwargs=dict(silent_seconds=1.0), daemon=True
+  )
+  following.start()
+  printed = ""
+  deadline = time.monotonic() + 120
+  while "may have died" not in printed and time.monotonic() < deadline:
+    time.sleep(0.2)
+    printed += capsys.readouterr().out
+  time.sleep(0.5)
+  printed += capsys.readouterr().out
+  assert printed.count("may have died") == 1 and "last seen 1" in printed and following.is_alive()
+  shutil.copy(run / "results.json", workdir)
+  following.join(timeout=120)
+  assert not following.is_alive()
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert [(row["step"], row["evaluators"]) for row in rows] == [(2, "every"), (4, "every"), (4, "final")]
+  assert not any(key.startswith("eval/test/") for row in rows[:2] for key in row)
+  assert any(key.startswith("eval/test/") for key in rows[2])
+
+
+def test_the_best_checkpoint_is_kept_with_what_it_needs(run, tmp_path):
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  metric = "eval/validation/video_to_text/mean_rank"
+  evaluate.follow(str(workdir), None, 0.1, best=metric)
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  best = min(rows, key=lambda row: (row[metric], row["step"]))
+  shutil.rmtree(workdir / "checkpoints")
+  place = checkpoints.find(str(workdir / "best"))
+  assert checkpoints.manifest(place)["step"] == best["step"]
+  again = evaluate.evaluate(place, None)
+  assert again[metric] == pytest.approx(best[metric])
+  assert vatt_jax.load(str(place)).encode(text=["a red square"])["text/vt"].shape == (1, 16)
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_evaluated_is_survived(run, tmp_path, monkeypatch, capsys):
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  restore = checkpoints.restore_variables
+
+  def removes(checkpoint):
+    if checkpoint.name == "2":
+      shutil.rmtree(checkpoint)
+    return restore(checkpoint)
+
+  monkeypatch.setattr(checkpoints, "restore_variables", removes)
+  evaluate.follow(str(workdir), None, 0.1)
+  assert "checkpoint 2 was removed by its run before it was evaluated" in capsys.readouterr().out
+  assert [json.loads(line)["step"] for line in (workdir / "eval.jsonl").read_text().splitlines()] == [4]
+
+
+def test_what_one_config_evaluated_another_has_not(run, tmp_path):
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  override = importlib.import_module("configs.evaluate.zero_shot_msrvtt").get_config("smoke")
+  for _ in range(2):
+    evaluate.follow(str(workdir), None, 0.1)
+    evaluate.follow(str(workdir), override, 0.1)
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert [(row["step"], row["evaluators"]) for row in rows] == [(2, "every"), (4, "all"), (4, "all")]
+  assert rows[0]["evaluation"] == rows[1]["evaluation"] == "own" != rows[2]["evaluation"]
+
+
+def test_figures_that_nobody_measures_are_named(run):
+  with pytest.raises(errors.UserError, match="--best=top_1 is not eval/<set>/<figure> with one of the sets test, val"):
+    evaluate.evaluate(checkpoints.find(str(run)), None, best="top_1")
+
+
 def test_what_is_not_there_is_told(tmp_path):
   with pytest.raises(errors.UserError, match="no checkpoint"):
     evaluate.evaluate(checkpoints.find(str(tmp_path)), None)
@@ -50,6 +136,7 @@ def test_what_is_not_there_is_told(tmp_path):
     ([], "either --workdir"),
     (["--checkpoint=/nowhere"], "/nowhere does not exist"),
     (["--checkpoint=/tmp", "--follow"], "--follow needs --workdir"),
+    (["--checkpoint=/tmp", "--best=eval/test/top_1"], "--best needs --workdir"),
 ])  # fmt: skip
 def test_user_errors_are_sentences(arguments, sentence, monkeypatch):
   values = flags.FlagValues()

@@ -53,7 +53,8 @@ class Model:
 
   def __init__(self, config, objective, options, tokenizer, variables):
     names = list(options.label.names) if options.label else []
-    self.config = ml_collections.FrozenConfigDict({**config.to_dict(), **config.data.to_dict(), "answers": names})
+    said = {**config.to_dict(), **config.data.to_dict(), "answers": names}
+    self.config = ml_collections.FrozenConfigDict(_with_tuples(said))
     self.tokenizer = tokenizer
     self.labels = options.label.names if options.label else ()
     self._objective, self._options = objective, options
@@ -207,6 +208,13 @@ class AlproModel(Model):
         f"texts of {batch['text/ids'].shape[-1]} tokens are longer than the {longest} positions there are."
       )
     return batch, grids
+
+
+def _with_tuples(value):
+  """Frozen configs cannot hold two empty lists."""
+  if isinstance(value, dict):
+    return {name: _with_tuples(each) for name, each in value.items()}
+  return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _video_patches(video: np.ndarray, patch: tuple[int, int, int]) -> tuple[np.ndarray, tuple[int, int, int]]:

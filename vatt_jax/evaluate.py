@@ -3,12 +3,16 @@
   python -m vatt_jax.evaluate --workdir=runs/first                       # the newest checkpoint of a run
   python -m vatt_jax.evaluate --checkpoint=runs/first/checkpoints/500    # this one
   python -m vatt_jax.evaluate --workdir=runs/first --follow              # every new one, until training is done
+  python -m vatt_jax.evaluate --workdir=runs/first --follow --best=eval/validation/top_1
+  python -m vatt_jax.evaluate --config=configs/evaluate/probe_ucf101.py --checkpoint=PATH --config.data.directory=DIR
 
 The model and its input come from the checkpoint. --config=FILE (with --config.data.directory=DIR) chooses other
-evaluators or another data set. Figures are printed and appended to WORKDIR/eval.jsonl; pictures go into
-WORKDIR/report.html.
+evaluators or another data set; of several directories behind commas, such as official splits or folds, the means are
+reported. Figures are printed and appended to WORKDIR/eval.jsonl; pictures go into WORKDIR/report.html.
 """
 
+import hashlib
+import re
 import time
 
 from absl import flags
@@ -18,10 +22,14 @@ from ml_collections import config_flags
 import tensorflow as tf
 
 from vatt_jax import errors, jobs, storage
+from vatt_jax.data import text
 from vatt_jax.training import checkpoints, mesh as mesh_lib, processes, workdir as workdir_lib
+from vatt_jax.training.best import Best
 from vatt_jax.training.processes import say
+from vatt_jax.training.watcher import Watcher
 
 EVALUATIONS = "eval.jsonl"
+BESIDE = (text.FOLDER, jobs.LABELS, jobs.ENTITIES)  # what a checkpoint needs of its workdir
 
 
 def main(argv) -> None:
@@ -32,6 +40,8 @@ def main(argv) -> None:
     raise errors.UserError("give either --workdir=DIR of a run or --checkpoint=PATH.")
   if given.follow and not given.workdir:
     raise errors.UserError("--follow needs --workdir=DIR: one checkpoint has no successors.")
+  if given.best and not given.workdir:
+    raise errors.UserError("--best needs --workdir=DIR, where it keeps the best checkpoint.")
   place = given.workdir or given.checkpoint
   if not epath.Path(place).exists() and not given.follow:
     raise errors.UserError(f"{place} does not exist.")
@@ -40,61 +50,158 @@ def main(argv) -> None:
   storage.retry_passing_errors()
   jobs.compilation_cache()
   if given.follow:
-    follow(place, given.config, given.poll_seconds)
+    follow(place, given.config, given.poll_seconds, given.best)
   else:
-    evaluate(checkpoints.find(place), given.config)
+    evaluate(checkpoints.find(place), given.config, best=given.best)
 
 
 def evaluate(
-  checkpoint: epath.Path, override: ml_collections.ConfigDict | None, *, unfinished: bool = False
+  checkpoint: epath.Path, override: ml_collections.ConfigDict | None, *, when: str | None = None, best: str = ""
 ) -> dict[str, float]:
-  """Evaluates one checkpoint, prints, and writes into its workdir; returns the metrics.
+  """Evaluates one checkpoint, prints, and writes into its workdir; returns the metrics, {} where there is nothing to do.
 
   Args:
     override: a config whose evaluators and data set are used instead of the run's own.
-    unfinished: the run goes on: only the evaluators marked "every", so that a test set is looked at once.
+    when: "every" or "final": only the evaluators so marked, so that a test set is looked at once. None: all.
+    best: a figure: the checkpoint where it is best is kept in WORKDIR/best.
   """
-  workdir = checkpoint.parent.parent if checkpoint.parent.name == checkpoints.FOLDER else checkpoint
+  workdir = checkpoints.home(checkpoint)
   manifest = checkpoints.manifest(checkpoint)
   config = ml_collections.ConfigDict(manifest["config"], convert_dict=True)
   if override is not None:
-    config.evaluators = override.evaluators
-    config.data.directory = override.data.directory or config.data.directory
+    take_over(config, override)
+  mine = [name for name, evaluator in config.evaluators.items() if when in (None, evaluator.when)]
+  if not mine:
+    say(f"step {manifest['step']}: no evaluator is marked {when!r}.")
+    return {}
+  keeper = _keeper(workdir, best, config, mine) if best and processes.is_first() else None
+  if keeper:
+    keeper.hold(checkpoint)
   mesh = mesh_lib.make_mesh((1, -1, 1))
-  inputs = jobs.open_inputs(config, str(workdir))
-  evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
-  metrics = evaluation.run("every" if unfinished else None, variables, progress=processes.is_first())
-  if not metrics:
-    raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
+  found, embedded = [], {}
+  place = config.data.directory
+  for directory in [place] if not place or epath.Path(place).exists() else jobs.starts(place):
+    config.data.directory = directory
+    inputs = jobs.open_inputs(config, str(workdir))
+    evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
+    found.append(evaluation.run(when, variables, progress=processes.is_first()))
+    embedded |= evaluation.embedded
+    if not found[-1]:
+      raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
+  metrics = mean(found)
   say(f"step {manifest['step']} of {workdir}\n{table(metrics)}")
+  if keeper and keeper.offer(manifest["step"], metrics):
+    say(f"step {manifest['step']} is the best so far, {best} = {metrics[best]:.4g}, and kept in {keeper.place}.")
   if processes.is_first():
-    workdir_lib.append_json_line(workdir / EVALUATIONS, {"step": manifest["step"], **metrics})
-    jobs.write_report(str(workdir), config, metrics, evaluation.embedded)
+    row = {"step": manifest["step"], "evaluators": when or "all", "evaluation": identity(override), **metrics}
+    workdir_lib.append_json_line(workdir / EVALUATIONS, row)
+    jobs.write_report(str(workdir), config, metrics, embedded)
   say(f"report: {workdir / 'report.html'}")
   return metrics
 
 
-def follow(workdir: str, override: ml_collections.ConfigDict | None, poll_seconds: float) -> None:
-  """Evaluates the checkpoints of a run as they appear, each once, until the run has written its results."""
-  done = {row["step"] for row in workdir_lib.read_json_lines(epath.Path(workdir) / EVALUATIONS)}
+def _keeper(workdir, metric, config, evaluators) -> Best | None:
+  """None where the figure is of another evaluator than those that run now."""
+  found = re.fullmatch(r"eval/([^/]+)/.+", metric)
+  if not found or found[1] not in config.evaluators:
+    raise errors.UserError(
+      f"--best={metric} is not eval/<set>/<figure> with one of the sets {', '.join(config.evaluators)}."
+    )
+  return Best(str(workdir), metric, BESIDE) if found[1] in evaluators else None
+
+
+def take_over(config: ml_collections.ConfigDict, override: ml_collections.ConfigDict) -> None:
+  """Puts the evaluators and the data set of another config into that of a run, in place.
+
+  Where `override` describes no model (configs/evaluate), its fields of `data.video`, `data.audio` and `data.text` hold too,
+  such as the rate at which frames are picked; of a training config they belong to its own model.
+  """
+  config.evaluators = override.evaluators
+  config.data.directory = override.data.directory or config.data.directory
+  if "model" not in override:
+    for track in ("video", "audio", "text"):
+      if track in override.data and track in config.data:
+        config.data[track].update(override.data[track])
+
+
+def mean(found: list[dict[str, float]]) -> dict[str, float]:
+  """The means of what all data sets have, and of several each one's own as `eval/<set>/fold_<i>/...`, i from 1."""
+  if len(found) == 1:
+    return found[0]
+  common = [key for key in found[0] if all(key in each for each in found)]
+  metrics = {key: sum(each[key] for each in found) / len(found) for key in common}
+  for i, each in enumerate(found, 1):
+    for key, value in each.items():
+      _, name, rest = key.split("/", 2)
+      metrics[f"eval/{name}/fold_{i}/{rest}"] = value
+  return metrics
+
+
+def identity(override: ml_collections.ConfigDict | None) -> str:
+  """Of an evaluation: what was done by one config is not done by another."""
+  return (
+    hashlib.sha256(override.to_json_best_effort(sort_keys=True).encode()).hexdigest()[:12]
+    if override is not None
+    else "own"
+  )
+
+
+def follow(
+  workdir: str,
+  override: ml_collections.ConfigDict | None,
+  poll_seconds: float,
+  best: str = "",
+  silent_seconds: float = 60.0,
+) -> None:
+  """Evaluates the checkpoints of a run as they appear, each once, until the run has written its results.
+
+  Evaluators marked "final" wait for the last checkpoint. A trainer that died or is slow is told once, and waited for.
+  """
+  rows = workdir_lib.read_json_lines(epath.Path(workdir) / EVALUATIONS)
+  done = {
+    (row["step"], row.get("evaluators", "all")) for row in rows if row.get("evaluation", "own") == identity(override)
+  }
+  watcher, results = Watcher(workdir, silent_seconds), epath.Path(workdir) / "results.json"
   while True:
-    finished = (epath.Path(workdir) / "results.json").exists()
+    finished = results.exists()
     found = checkpoints.steps(workdir)
-    new = [step for step in found if step not in done]
-    for step in new:
+    new = _todo(found, finished, done)
+    for step, when in new:
       checkpoint = epath.Path(workdir) / checkpoints.FOLDER / str(step)
       try:
-        evaluate(checkpoint, override, unfinished=not (finished and step == found[-1]))
+        evaluate(checkpoint, override, when=None if when == "all" else when, best=best)
       except Exception:
-        if checkpoint.exists():
+        if not _is_removed(checkpoint):
           raise
         say(f"checkpoint {step} was removed by its run before it was evaluated.")
-      done.add(step)
+      done.add((step, when))
     if finished and not new:
       return
     if not new:
+      news = watcher.look()
+      if news and not results.exists():  # It ends when it has written them.
+        say(news)
       time.sleep(poll_seconds)
+
+
+def _todo(found: list[int], finished: bool, done: set[tuple[int, str]]) -> list[tuple[int, str]]:
+  """(step, which evaluators): those marked "every" for each checkpoint, all or what is left of them for the last one."""
+  open_ = lambda step, when: not done & {(step, when), (step, "all")}
+  todo = [(step, "every") for step in found if open_(step, "every")]
+  if finished and found and open_(found[-1], "final"):
+    last = (found[-1], "every")
+    return [each for each in todo if each != last] + [(found[-1], "all" if last in todo else "final")]
+  return todo
+
+
+def _is_removed(checkpoint: epath.Path, patience_seconds: float = 3.0) -> bool:
+  """Whether it is gone, or goes within this time: removing many files takes a moment."""
+  for _ in range(10):
+    if not (checkpoint / checkpoints.MANIFEST).exists():
+      return True
+    time.sleep(patience_seconds / 10)
+  return False
 
 
 def table(metrics: dict[str, float]) -> str:
@@ -125,6 +232,10 @@ def define_flags(values: flags.FlagValues) -> None:
     "checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.", flag_values=values
   )
   flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.", flag_values=values)
+  flags.DEFINE_string(
+    "best", "", "Keep the checkpoint where this figure is best in WORKDIR/best, such as eval/validation/top_1.",
+    flag_values=values,
+  )  # fmt: skip
   flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1, flag_values=values)
 
 

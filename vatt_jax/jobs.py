@@ -219,6 +219,7 @@ class Evaluation:
       options=inputs.options,
       tokenizer=inputs.tokenizer,
       place=place,
+      model=str(config.model),
     )
     self._evaluators = {}
     self.embedded = {}

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import common
 from tests.data import clips
 from vatt_jax.data import audio, order as order_lib, pipeline, records as records_lib, text, video
 from vatt_jax.errors import UserError
@@ -168,7 +167,7 @@ def test_twelve_views_are_four_windows_by_three_crops():
   records = clips.Memory([clips.record(5.0, frames=[jpeg(i) for i in range(50)])])
   options = pipeline.InputOptions(dataclasses.replace(VIDEO, crop="inception"))
   setting = evaluators.Setting(None, {}, "", options, Letters())
-  views = evaluators._Views(common.classification("test", "final", windows=4, crops=3), records, setting, 1, "", False)
+  views = evaluators.Views(records, setting, 1, windows=4, crops=3)
   assert views.count == 12
   shown = np.array([batch["video/patches"][0, 0].mean() for _, batch in views]).reshape(3, 4)
   starts = np.linspace(0.0, 5.0 - 0.8, 4)

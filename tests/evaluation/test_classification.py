@@ -1,5 +1,6 @@
 """Classification metrics against scikit-learn and closed forms."""
 
+import itertools
 import math
 
 import numpy as np
@@ -37,12 +38,50 @@ def test_one_label_equals_scikit_learn():
 
 def test_unlabelled_clips_are_left_out_and_few_classes_have_no_top_5():
   found = classification.one_label(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), np.array([0, 0, -1]))
-  assert found == {"top_1": 0.5, "clips": 2.0}
+  assert found == {"top_1": 0.5, "chance_top_1": 0.5, "clips": 2.0}
 
 
-def test_equal_scores_are_no_hit():
-  """A model that says nothing must not look right."""
-  assert classification.one_label(np.zeros([10, 7]), np.zeros(10, int))["top_1"] == 0.0
+@pytest.mark.parametrize("classes", [2, 7, 101])
+def test_a_model_that_says_nothing_scores_chance(classes):
+  found = classification.one_label(np.zeros([10, classes]), np.zeros(10, int))
+  assert found["top_1"] == pytest.approx(1 / classes) and found["chance_top_1"] == 1 / classes
+  assert ("top_5" in found) == (classes > 5)
+  assert (
+    found.get("top_5") == pytest.approx(found.get("chance_top_5")) and found.get("top_5", 5 / classes) == 5 / classes
+  )
+
+
+def test_ties_are_the_mean_over_their_orders():
+  """By trying every order of the classes that tie."""
+  random = np.random.default_rng(2)
+  scores, labels = random.integers(0, 3, (20, 6)).astype(float), random.integers(0, 6, 20)
+  orders = [np.array(order) for order in itertools.permutations(range(6))]
+  found = classification.one_label(scores, labels)
+  for k in (1, 5):
+    first = lambda order, k=k: order[np.argsort(-scores[:, order], axis=1, kind="stable")[:, :k]]
+    hits = np.mean([(first(order) == labels[:, None]).any(axis=1) for order in orders])
+    assert found[f"top_{k}"] == pytest.approx(hits)
+
+
+def test_scores_that_are_no_numbers_never_hit():
+  scores = np.array([[np.nan, 0.0, -1.0], [np.nan, np.nan, np.nan], [np.inf, 0.0, 1.0]])
+  assert classification.one_label(scores, np.array([1, 0, 2]))["top_1"] == pytest.approx(2 / 3)
+  assert classification.one_label(scores, np.array([0, 1, 0]))["top_1"] == 0.0
+
+
+def test_closed_forms_of_one_class():
+  """AUC of two normal distributions a distance d apart is Phi(d / sqrt 2), so d' is d; perfect order has AP and AUC 1."""
+  quantiles = norm.ppf((np.arange(400) + 0.5) / 400)
+  scores = np.concatenate([quantiles + 1.5, quantiles])[:, None]
+  labels = np.repeat([1, 0], 400)[:, None]
+  found = classification.several_labels(scores, labels)
+  assert found["d_prime"] == pytest.approx(1.5, abs=5e-3)
+  assert found["area_under_curve"] == pytest.approx(norm.cdf(1.5 / math.sqrt(2)), abs=1e-3)
+  perfect = classification.several_labels(labels.astype(float), labels)
+  assert perfect["mean_average_precision"] == perfect["area_under_curve"] == 1.0
+  assert math.isfinite(perfect["d_prime"])
+  nothing = classification.several_labels(np.zeros([800, 1]), labels)
+  assert nothing["mean_average_precision"] == nothing["area_under_curve"] == 0.5 and nothing["d_prime"] == 0.0
 
 
 def test_empty_sets_say_so():
@@ -50,6 +89,13 @@ def test_empty_sets_say_so():
     classification.one_label(np.zeros([2, 3]), np.array([-1, -1]))
   with pytest.raises(NothingToCompare, match="no class"):
     classification.several_labels(np.zeros([2, 3]), np.zeros([2, 3]))
+  with pytest.raises(NothingToCompare, match="no class"):
+    classification.several_labels(np.zeros([2, 1]), np.ones([2, 1]))
+  for measure in (classification.one_label, classification.several_labels):
+    with pytest.raises(NothingToCompare):
+      measure(np.zeros([0, 3]), np.zeros([0], int) if measure is classification.one_label else np.zeros([0, 3]))
+  with pytest.raises(NothingToCompare, match="no question"):
+    classification.answers(np.zeros([0, 3]), np.zeros([0], int), [])
 
 
 def test_answers_that_nobody_knows_are_wrong():

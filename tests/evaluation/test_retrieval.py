@@ -62,7 +62,7 @@ def test_a_constant_encoder_scores_exactly_chance(value):
     metrics = retrieval.retrieval_metrics(queries, gallery)
     for k in (1, 5, 10):
       assert metrics[f"recall_at_{k}"] == pytest.approx(k / 87) == metrics[f"chance_recall_at_{k}"]
-    assert metrics["median_rank"] == 44
+    assert metrics["median_rank"] == metrics["mean_rank"] == 44
 
 
 def test_an_untrained_encoder_scores_about_chance():
@@ -76,6 +76,7 @@ def test_a_perfect_encoder_and_its_worst_enemy():
   rows = np.random.default_rng(0).normal(size=(30, 64))
   assert retrieval.retrieval_metrics(rows, 7 * rows)["recall_at_1"] == 1
   np.testing.assert_array_equal(retrieval.ranks(rows, -rows), 30)
+  assert retrieval.retrieval_metrics(rows, -rows)["mean_rank"] == 30
 
 
 def test_rounding_does_not_break_ties():

@@ -9,11 +9,12 @@ from vatt_jax.evaluation.retrieval import NothingToCompare
 
 
 def one_label(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """top_1 and top_5.
+  """top_1 and top_5, the latter where there are more classes than five, and what chance gives, k / C.
 
   Args:
-    scores: float (n, C). A class is among the first k when fewer than k others score higher; of classes that tie with
-      it, half count as higher.
+    scores: float (n, C). Of classes that score the same, the right one takes a random place: a hit counts as the share
+      of these places that are among the first k, so a model that says nothing scores chance. Scores that are not
+      finite come last, and never hit.
     labels: int (n,), -1 where there is none; such rows are left out.
 
   Raises:
@@ -22,10 +23,13 @@ def one_label(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   rows = np.flatnonzero(labels >= 0)
   if not len(rows):
     raise NothingToCompare("no clip has one of the labels that the model knows.")
-  right = scores[rows, labels[rows]][:, None]
-  higher = np.sum(scores[rows] > right, axis=1) + (np.sum(scores[rows] == right, axis=1) - 1) / 2
-  metrics = {f"top_{k}": float(np.mean(higher < k)) for k in (1, 5) if k < max(scores.shape[1], 2)}
-  return {**metrics, "clips": float(len(rows))}
+  scores = np.where(np.isfinite(scores[rows]), scores[rows], -np.inf)
+  right = scores[np.arange(len(rows)), labels[rows]][:, None]
+  higher, tied = np.sum(scores > right, axis=1), np.sum(scores == right, axis=1)
+  hits = lambda k: np.where(np.isfinite(right[:, 0]), np.clip((k - higher) / tied, 0, 1), 0.0)
+  metrics = {f"top_{k}": float(np.mean(hits(k))) for k in (1, 5) if k < max(scores.shape[1], 2)}
+  chance = {f"chance_{name}": int(name.removeprefix("top_")) / scores.shape[1] for name in metrics}
+  return {**metrics, **chance, "clips": float(len(rows))}
 
 
 QUESTION_WORDS = ("what", "who", "how", "where", "when")
@@ -38,7 +42,12 @@ def answers(scores: np.ndarray, labels: np.ndarray, questions: list[str]) -> dic
     scores: float (n, answers); of answers that tie for the first place the first one is given.
     labels: int (n,), -1 where the right answer is not among those the model knows; such a question is answered wrongly.
     questions: n strings.
+
+  Raises:
+    NothingToCompare: where nothing is asked.
   """
+  if not len(questions):
+    raise NothingToCompare("the set has no question that could be read.")
   right = np.argmax(scores, axis=1) == labels
   words = np.array([(question.lower().split() or [""])[0] for question in questions])
   metrics = {"top_1": float(np.mean(right)), "questions": float(len(right)), "answerable": float(np.mean(labels >= 0))}
@@ -73,7 +82,12 @@ def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-  """Sum over thresholds of (gain in recall) x precision, as scikit-learn: equal scores share a threshold."""
+  """Sum over thresholds of (gain in recall) x precision, as scikit-learn: equal scores share a threshold.
+
+  Args:
+    scores: float (n,).
+    positive: bool (n,), at least one true.
+  """
   order = np.argsort(-scores, kind="stable")
   last = np.append(np.diff(scores[order]) != 0, True)  # the end of each run of equal scores
   found = np.cumsum(positive[order])[last]
@@ -83,7 +97,12 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
-  """Probability that a positive scores higher than a negative, ties counted half."""
+  """Probability that a positive scores higher than a negative, ties counted half.
+
+  Args:
+    scores: float (n,).
+    positive: bool (n,), at least one true and one false.
+  """
   _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
   middle = np.cumsum(counts) - (counts - 1) / 2  # mean rank of each value, from 1
   positives = int(positive.sum())

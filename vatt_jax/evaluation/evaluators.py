@@ -1,40 +1,17 @@
 """Evaluators: what `config.evaluators` names, run on a model's variables over one split of a data set."""
 
-from collections.abc import Callable
 import dataclasses
+import re
 
 import jax
 import numpy as np
-import tqdm
 
-from vatt_jax.data import pipeline, records as records_lib
-from vatt_jax.data.text import Tokenizer, nearest_captions
+from vatt_jax.data import label as label_lib, records as records_lib, text as text_lib
 from vatt_jax.errors import UserError
-from vatt_jax.evaluation import classification, matching
+from vatt_jax.evaluation import classification, matching, probes
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet
-from vatt_jax.evaluation.retrieval import cosine_similarity, evaluate_set
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-  """What all evaluators of a run share.
-
-  Attributes:
-    encode: jitted, (variables, batch) -> outputs.
-    spaces: which outputs meet, as objectives have it.
-    directory, options, tokenizer: the data set and how it is read.
-    place: puts a host batch onto devices.
-    tokens, match: of models that look at video and text together: jitted, as in `objectives.alpro`.
-  """
-
-  encode: Callable[[dict, dict], dict]
-  spaces: dict
-  directory: str
-  options: pipeline.InputOptions
-  tokenizer: Tokenizer | None
-  place: Callable[[dict], dict] = lambda batch: batch
-  tokens: Callable[[dict, dict], dict] | None = None
-  match: Callable[[dict, dict], jax.Array] | None = None
+from vatt_jax.evaluation.retrieval import NothingToCompare, cosine_similarity, evaluate_set, unit_rows
+from vatt_jax.evaluation.views import Setting, Views, features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,48 +37,14 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
     raise UserError(f"config.evaluators.{name}.kind = {config.kind!r} is not one of {', '.join(EVALUATORS)}.")
   asked = setting.options.text is not None and setting.options.text.examples == "questions"
   records = records_lib.open_split(setting.directory, config.split, "questions" if asked else "clips")
-  views = _Views(config, records, setting, batch_size, f"evaluating {name}", progress)
+  views = Views(
+    records, setting, batch_size, windows=config.windows, crops=config.get("crops", 1),
+    description=f"evaluating {name}", progress=progress,
+  )  # fmt: skip
   metrics, embedded = EVALUATORS[config.kind](name, config, setting, variables, records, views)
   if views.broken:
     metrics["broken_records"] = float(len(views.broken))
   return Result({f"eval/{name}/{key}": value for key, value in metrics.items()}, embedded)
-
-
-class _Views:
-  """Every view of every record: `windows` times spread from start to end, and `crops` squares of the picture each.
-
-  Iterating gives (rows, batch): numbers of the records that are new in the batch, and the host batch.
-
-  Attributes:
-    count: of views.
-    broken: numbers of records that could not be read in some view, known when the iteration is over.
-  """
-
-  def __init__(self, config, records, setting, batch_size, description, progress):
-    spread = lambda n: np.linspace(0.0, 1.0, n) if n > 1 else np.array([0.5])
-    self._places = [(w, c) for c in spread(config.get("crops", 1)) for w in spread(config.windows)]
-    self._records, self._setting, self.batch_size = records, setting, batch_size
-    self._bar = dict(desc=description, unit="clip", leave=False, disable=not progress)
-    self.count = len(self._places)
-    self.broken: set[int] = set()
-
-  def __iter__(self):
-    total = len(self._records)
-    with tqdm.tqdm(total=self.count * total, **self._bar) as bar:
-      for offset, crop_place in self._places:
-        batches = pipeline.evaluation_batches(
-          self._records, self.batch_size, self._setting.options, self._setting.tokenizer,
-          offset=offset, crop_place=crop_place, on_broken=lambda number, _: self.broken.add(number),
-        )  # fmt: skip
-        for i, batch in enumerate(batches):
-          rows = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, total))
-          batch.pop("valid")  # Rows of broken records are taken out at the end: views may differ in what is readable.
-          yield rows, batch
-          bar.update(len(rows))
-
-  def readable(self) -> np.ndarray:
-    """Numbers of the records that every view could read."""
-    return np.array([i for i in range(len(self._records)) if i not in self.broken], int)
 
 
 def retrieval(name, config, setting, variables, records, views) -> tuple[dict, EmbeddedSet]:
@@ -183,6 +126,120 @@ def classify(name, config, setting, variables, records, views) -> tuple[dict, No
   return measure(scores[kept], truth[kept]), None
 
 
+def probe(name, config, setting, variables, records, views) -> tuple[dict, None]:
+  """A classifier on frozen features of `config.train_split`; what it says is averaged over views.
+
+  `config.classifier` names one of `probes.PROBES`, `config.options` are its own, `config.features` are such as
+  "video/pooled", `config.train_windows` of each clip are learned from.
+  """
+  if config.classifier not in probes.PROBES:
+    raise UserError(
+      f"config.evaluators.{name}.classifier = {config.classifier!r} is not one of {', '.join(probes.PROBES)}."
+    )
+  x, y, classes, evaluated = _labelled_features(name, config, setting, variables, records, views)
+  try:
+    score = probes.PROBES[config.classifier](x, y, classes, **config.options)
+  except TypeError as error:
+    raise UserError(f"config.evaluators.{name}.options cannot be used: {error}.") from error
+  values, truth = evaluated
+  return {**classification.one_label(score(values).mean(axis=1), truth), "training_clips": float(len(y))}, None
+
+
+def knn(name, config, setting, variables, records, views) -> tuple[dict, None]:
+  """k nearest neighbours among `config.shots` clips of each class (0: all), the mean of `config.draws` of them."""
+  x, y, classes, (values, truth) = _labelled_features(name, config, setting, variables, records, views)
+  found = []
+  for seed in range(config.draws if config.shots else 1):
+    rows = probes.few(y, config.shots, seed) if config.shots else slice(None)
+    options = dict(neighbours=config.neighbours, temperature=config.temperature)
+    score = probes.nearest(x[rows], y[rows], classes, **options)
+    found.append({**classification.one_label(score(values).mean(axis=1), truth), "training_clips": float(len(y[rows]))})
+  metrics = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+  if len(found) > 1:
+    metrics["top_1_deviation"] = float(np.std([each["top_1"] for each in found], ddof=1))
+  return metrics, None
+
+
+def zero_shot_classification(name, config, setting, variables, records, views) -> tuple[dict, None]:
+  """Clips go to the class whose name they are nearest to, by cosine in the space that `config.modality` shares with text.
+
+  A class is the mean of the unit vectors of its prompts, `config.templates` with its name for {}; a clip is the mean of
+  its views. With `config.multiple` clips may have several labels.
+  """
+  spaces = {**setting.spaces, **{pair[::-1]: outputs[::-1] for pair, outputs in setting.spaces.items()}}
+  outputs = spaces.get((config.modality, "text"))
+  if outputs is None or setting.tokenizer is None:
+    raise NothingToCompare(
+      f"config.evaluators.{name} needs a model in which {config.modality!r} and text meet, with a vocabulary."
+    )
+  if not config.templates or not all("{}" in template for template in config.templates):
+    raise UserError(f"config.evaluators.{name}.templates must be prompts with {{}} in each, not {config.templates}.")
+  names = _class_names(setting)
+  prompts = [template.replace("{}", readable(each)) for each in names for template in config.templates]
+  embedded = unit_rows(_encode_texts(prompts, setting, variables, outputs[1], views.batch_size))
+  anchors = embedded.reshape(len(names), len(config.templates), -1).mean(axis=1)
+  values, usable = features(views, setting, variables, outputs[0])
+  scores = cosine_similarity(values.mean(axis=1), anchors)[usable]
+  truth = _truth(records, names, config.multiple)[usable]
+  return (classification.several_labels if config.multiple else classification.one_label)(scores, truth), None
+
+
+def readable(name: str) -> str:
+  """A class name as words: "PlayingGuitar", "brush_hair" -> "playing guitar", "brush hair"."""
+  return " ".join(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").split()).lower()
+
+
+def _encode_texts(texts, setting, variables, output, batch_size) -> np.ndarray:
+  """float32 (n, E), in batches of one size."""
+  options = dataclasses.replace(setting.options.text, candidates=len(texts))
+  ids, mask = text_lib.encode_captions(texts, setting.tokenizer, options)
+  found = []
+  for start in range(0, len(texts), batch_size):
+    chosen = np.resize(np.arange(start, min(start + batch_size, len(texts))), batch_size)
+    batch = {"text/ids": ids[chosen, None], "text/mask": mask[chosen, None]}
+    found.append(jax.device_get(setting.encode(variables, setting.place(batch))[output])[:, 0])
+  return np.concatenate(found)[: len(texts)]
+
+
+def _labelled_features(name, config, setting, variables, records, views):
+  """What a probe learns from, features (m, D), labels (m,) and the number of classes, and what it is asked.
+
+  The latter are features (n, V, D) and labels (n,) of the clips that can be read; -1 where the class is not known.
+  """
+  names = _class_names(setting)
+  train = records_lib.open_split(setting.directory, config.train_split)
+  learned = Views(
+    train, setting, views.batch_size, windows=config.train_windows, description=f"features for {name}",
+    progress=views.progress,
+  )  # fmt: skip
+  values, usable = features(learned, setting, variables, config.features)
+  truth = _truth(train, names)
+  usable &= truth >= 0
+  if not usable.any():
+    raise NothingToCompare(
+      f"no clip of the split {config.train_split!r} has a label and {config.features.split('/')[0]}."
+    )
+  x, y = values[usable].reshape(-1, values.shape[-1]), np.repeat(truth[usable], learned.count)
+  values, usable = features(views, setting, variables, config.features)
+  return x, y, len(names), (values[usable], _truth(records, names)[usable])
+
+
+def _class_names(setting) -> list[str]:
+  names = records_lib.labels(setting.directory)
+  if not names:
+    raise NothingToCompare(f"the data set at {setting.directory} has no labels.")
+  return names
+
+
+def _truth(records, names, multiple: bool = False) -> np.ndarray:
+  """Labels by the data set's own classes, whatever those of the model are: int (n,), or float32 (n, C).
+
+  Of a clip with several labels the first counts, unless it may have several.
+  """
+  options = label_lib.LabelOptions(multiple=multiple, names=tuple(names))
+  return np.stack([label_lib.encode_label(each, options) for each in records.strings("label")])
+
+
 def _columns(records: records_lib.Records, numbers: np.ndarray, default_rate_hz: int) -> dict:
   """What the report shows of these records; read one by one, kept small."""
   columns = {name: [] for name in ("captions", "languages", "labels", "sources", "thumbnails", "waveforms")}
@@ -208,7 +265,7 @@ def _middle_caption(row: dict) -> str:
   seconds = len(row["audio/samples"]) / max(1, (row["audio/sample_rate_hz"] or [1])[0])
   seconds = max([seconds + (row["audio/start_seconds"] or [0.0])[0], *row["video/timestamps"][-1:]])
   times = (np.asarray(row[f"captions/{end}"], float) for end in ("start", "end"))
-  return row["captions/text"][int(nearest_captions(*times, seconds / 2, 1)[0])].decode("utf-8", "replace")
+  return row["captions/text"][int(text_lib.nearest_captions(*times, seconds / 2, 1)[0])].decode("utf-8", "replace")
 
 
 def _at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
@@ -220,4 +277,7 @@ def _at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
 
 
 SHOWN_SECONDS = 10  # of each sound, in the report
-EVALUATORS = {"retrieval": retrieval, "matching": match, "classification": classify}
+EVALUATORS = {
+  "retrieval": retrieval, "matching": match, "classification": classify, "probe": probe, "knn": knn,
+  "zero_shot_classification": zero_shot_classification,
+}  # fmt: skip

@@ -126,6 +126,7 @@ def metrics_by_group(queries: np.ndarray, gallery: np.ndarray, groups: Sequence[
     metrics[group] = {
       **{f"recall_at_{k}": float(placement.recall_at(k)[rows].mean()) for k in CUTOFFS},
       "median_rank": float(np.median(placement.rank[rows])),
+      "mean_rank": float(placement.rank[rows].mean()),
       **{f"chance_recall_at_{k}": min(1.0, k / len(rows)) for k in CUTOFFS},
       "queries": float(len(rows)),
       "gallery": float(len(rows)),
@@ -136,7 +137,7 @@ def metrics_by_group(queries: np.ndarray, gallery: np.ndarray, groups: Sequence[
 def retrieval_metrics(
   queries: np.ndarray, gallery: np.ndarray, groups: Sequence[str] | None = None
 ) -> dict[str, float]:
-  """Recall, median rank and chance of retrieving row i of the gallery with row i of the queries.
+  """Recall, ranks and chance of retrieving row i of the gallery with row i of the queries.
 
   Args:
     queries: (n, E), any scale.
@@ -144,8 +145,8 @@ def retrieval_metrics(
     groups: n names, such as languages; a query meets only the gallery rows of its own group. None: one group.
 
   Returns:
-    `recall_at_{1,5,10}` (expected over random orders of ties, in [0, 1]), `median_rank` (from 1, ties at their mean
-    rank), `chance_recall_at_{1,5,10}` = min(1, k / gallery), `queries` (how many) and `gallery` (items each query
+    `recall_at_{1,5,10}` (expected over random orders of ties, in [0, 1]), `median_rank` and `mean_rank` (from 1, ties at
+    their mean rank), `chance_recall_at_{1,5,10}` = min(1, k / gallery), `queries` (how many) and `gallery` (items each query
     meets). With several groups every figure but `queries` is the mean of the groups' figures weighted by their
     queries; so the median rank is the mean of medians. A group of one takes part: its query can't miss, and neither
     can chance, which is counted along.

@@ -1,0 +1,23 @@
+"""Everything that a model can say about a data set of your own, next to chance: retrieval, probes, classes by name.
+
+  python -m vatt_jax.evaluate --config=configs/evaluate/folder.py --checkpoint=PATH --config.data.directory=DIR
+
+DIR is what `prepare` made. What DIR or the model lacks (labels, captions, sound) is told and left out. Probes learn
+from the training split and are asked about the test split; all values are ours. Arguments: audio (labels are told from
+sound instead of the picture), validation (that split instead of test), smoke.
+"""
+
+from configs import common
+
+
+def get_config(arg=""):
+  args = common.arguments(arg, ("audio", "validation", "smoke"))
+  split = "validation" if "validation" in args else "test"
+  modality = "audio" if "audio" in args else "video"
+  config = common.zero_shot_retrieval(split)
+  features = f"{modality}/pooled"
+  config.evaluators.logistic = common.probe("logistic", split, features)
+  config.evaluators.knn = common.knn(split, features)
+  config.evaluators.five_shots = common.knn(split, features, shots=5)
+  config.evaluators.names = common.zero_shot_classification(split, modality)
+  return common.shrink_evaluation(config) if "smoke" in args else config

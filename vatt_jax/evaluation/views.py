@@ -1,0 +1,168 @@
+"""What evaluators look at: views of the records of a split, and features of them, kept between runs."""
+
+from collections.abc import Callable
+import dataclasses
+import hashlib
+import io
+import os
+import pathlib
+
+import jax
+import numpy as np
+import tqdm
+
+from vatt_jax.cache import cache_directory
+from vatt_jax.data import pipeline
+from vatt_jax.data.records import VERSION
+from vatt_jax.data.text import Tokenizer
+from vatt_jax.errors import UserError
+from vatt_jax.evaluation.retrieval import NothingToCompare
+from vatt_jax.training import processes
+from vatt_jax.training.state import fingerprint
+
+KEPT_FEATURES = 64  # files in the cache; the oldest make room
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """What all evaluators of a run share.
+
+  Attributes:
+    encode: jitted, (variables, batch) -> outputs.
+    spaces: which outputs meet, as objectives have it.
+    directory, options, tokenizer: the data set and how it is read.
+    place: puts a host batch onto devices.
+    model: what it is beside its weights, in words that differ where it does.
+    tokens, match: of models that look at video and text together: jitted, as in `objectives.alpro`.
+  """
+
+  encode: Callable[[dict, dict], dict]
+  spaces: dict
+  directory: str
+  options: pipeline.InputOptions
+  tokenizer: Tokenizer | None
+  place: Callable[[dict], dict] = lambda batch: batch
+  model: str = ""
+  tokens: Callable[[dict, dict], dict] | None = None
+  match: Callable[[dict, dict], jax.Array] | None = None
+
+
+class Views:
+  """Every view of every record: `windows` times spread from start to end, and `crops` squares of the picture each.
+
+  Iterating gives (rows, batch): numbers of the records that are new in the batch, and the host batch.
+
+  Args:
+    records: of a split.
+    setting: says how they are read.
+    batch_size: of the host batches.
+    windows, crops: one lies in the middle.
+    description: of the progress bar.
+    progress: whether there is one.
+
+  Attributes:
+    count: of views.
+    broken: numbers of records that could not be read in some view, known when the iteration is over.
+    records, options, batch_size, progress: as given; who wants less of a record narrows `options`.
+    places: (window, crop) of each view, from 0 to 1.
+  """
+
+  def __init__(
+    self, records, setting: Setting, batch_size: int, *, windows: int = 1, crops: int = 1, description: str = "",
+    progress: bool = False,
+  ):  # fmt: skip
+    spread = lambda n: np.linspace(0.0, 1.0, n) if n > 1 else np.array([0.5])
+    self.places = [(float(w), float(c)) for c in spread(crops) for w in spread(windows)]
+    self.records, self.options, self.batch_size = records, setting.options, batch_size
+    self._tokenizer, self.progress = setting.tokenizer, progress
+    self._bar = dict(desc=description, unit="clip", leave=False, disable=not progress)
+    self.count = len(self.places)
+    self.broken: set[int] = set()
+
+  def __iter__(self):
+    total = len(self.records)
+    with tqdm.tqdm(total=self.count * total, **self._bar) as bar:
+      for offset, crop_place in self.places:
+        batches = pipeline.evaluation_batches(
+          self.records, self.batch_size, self.options, self._tokenizer,
+          offset=offset, crop_place=crop_place, on_broken=lambda number, _: self.broken.add(number),
+        )  # fmt: skip
+        for i, batch in enumerate(batches):
+          rows = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, total))
+          batch.pop("valid")  # Rows of broken records are taken out at the end: views may differ in what is readable.
+          yield rows, batch
+          bar.update(len(rows))
+
+  def readable(self) -> np.ndarray:
+    """Numbers of the records that every view could read."""
+    return np.array([i for i in range(len(self.records)) if i not in self.broken], int)
+
+
+def features(views: Views, setting: Setting, variables: dict, output: str) -> tuple[np.ndarray, np.ndarray]:
+  """One output of the encoders for every view of every record, from the cache where they were computed before.
+
+  Only the modality of the output is read and encoded. The cache knows features by the weights, the data set, the split,
+  the views and how clips are read; files lie in `cache_directory()/features`.
+
+  Args:
+    output: such as "video/pooled".
+
+  Returns:
+    float32 (n, V, D), and bool (n,): whether every view of the record could be read and the modality exists.
+
+  Raises:
+    NothingToCompare: where the model does not read this modality.
+    UserError: where it has no such output.
+  """
+  modality = output.split("/")[0]
+  if modality not in ("video", "audio") or getattr(setting.options, modality) is None:
+    raise NothingToCompare(f"there are no features {output!r} of clips: this model reads no {modality}.")
+  views.options = pipeline.InputOptions(**{modality: getattr(setting.options, modality)})
+  path = cache_directory() / "features" / f"{_identity(views, setting, variables, output)}.npz"
+  if processes.all_agree(path.exists()):  # Encoding takes all processes, or none.
+    with np.load(path) as kept:
+      views.broken |= set(kept["broken"].tolist())
+      return kept["values"], kept["usable"]
+  values, usable = _encode(views, setting, variables, output)
+  _keep(path, values=values, usable=usable, broken=np.array(sorted(views.broken), int))
+  return values, usable
+
+
+def _encode(views, setting, variables, output):
+  values, usable, done = None, np.ones([len(views.records)], bool), np.zeros([len(views.records)], int)
+  for rows, batch in views:
+    out = setting.encode(variables, setting.place(batch))
+    if output not in out:
+      raise UserError(f"there are no features {output!r}: this model has {', '.join(sorted(out))}.")
+    value = np.asarray(jax.device_get(out[output]), np.float32)
+    if values is None:
+      values = np.zeros([len(views.records), views.count, *value.shape[1:]], np.float32)
+    values[rows, done[rows]] = value[: len(rows)]
+    usable[rows] &= batch[f"{output.split('/')[0]}/present"][: len(rows)]
+    done[rows] += 1
+  usable[sorted(views.broken)] = False
+  return values, usable
+
+
+def _identity(views, setting, variables, output) -> str:
+  """Of everything that decides what the features are, but for this program."""
+  parts = [fingerprint(variables), setting.model, repr(views.options), views.records.split, repr(views.places), output]
+  home = pathlib.Path(views.records.directory)
+  files = [home / "preparation.json", home / "clips" / VERSION / "dataset_info.json"]
+  parts += [file.read_text() for file in files if file.exists()]
+  return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _keep(path: pathlib.Path, **arrays: np.ndarray) -> None:
+  content = io.BytesIO()
+  np.savez(content, **arrays)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # Several processes may share a host.
+  try:
+    partial.write_bytes(content.getvalue())
+    partial.replace(path)
+  except OSError:  # A full disk: the next run computes them again.
+    partial.unlink(missing_ok=True)
+  files = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
+  for old in files[:-KEPT_FEATURES]:
+    old.unlink(missing_ok=True)
