@@ -169,6 +169,7 @@ def test_an_evaluation_says_how_clips_are_read_and_a_training_does_not(trained):
   assert set(config.evaluators) == {"low_rank", "logistic", "support_vectors", "knn"}
 
 
+@pytest.mark.slow  # data/ has both.
 def test_spectrograms_and_grouped_batches_train(miniature, tmp_path):
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.data.directory, config.data.audio.spectrogram = miniature, True

@@ -51,6 +51,7 @@ def test_a_finished_run_is_not_run_again(finished, miniature):
   assert (finished / "results.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow  # test_survival.py and training/test_layouts.py have other devices too.
 def test_another_mesh_follows_the_same_curve(finished, miniature, tmp_path):
   """Data order does not depend on the devices; the loss of each step agrees to rounding."""
   train.train(smoke_config(data__directory=miniature, mesh=(1, 4, 2)), str(tmp_path))
@@ -61,6 +62,7 @@ def test_another_mesh_follows_the_same_curve(finished, miniature, tmp_path):
   np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow  # objectives/test_classifier_objective.py starts from other runs too.
 def test_a_run_starts_from_another(finished, miniature, tmp_path):
   train.train(
     smoke_config(
