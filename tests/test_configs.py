@@ -93,13 +93,13 @@ def test_full_size_has_shapes(file, argument):
     ("configs/pretrain/vatt.py", "mbs,smoke"), ("configs/pretrain/vatt.py", "ma_medium,smoke"),
     ("configs/pretrain/vatt.py", "bbs,smoke"), ("configs/pretrain/vatt.py", "lbs,pod,smoke"),
     pytest.param("configs/pretrain/vatt_demo.py", "overfit,smoke", marks=pytest.mark.slow),
-    ("configs/pretrain/vatt_demo.py", "two_pairs,smoke"),
+    pytest.param("configs/pretrain/vatt_demo.py", "two_pairs,smoke", marks=pytest.mark.slow),
     ("configs/finetune/audioset.py", "smoke"), ("configs/finetune/imagenet.py", "smoke"),
     ("configs/finetune/kinetics400.py", "drop_token,smoke"), ("configs/finetune/kinetics600.py", "smoke"),
     ("configs/finetune/kinetics700.py", "smoke"), ("configs/finetune/moments_in_time.py", "published,smoke"),
     ("configs/finetune/esc50.py", "smoke"), ("configs/finetune/folder.py", "smoke"),
     ("configs/finetune/ucf101.py", "smoke"),
-    pytest.param("configs/finetune/hmdb51.py", "smoke", marks=pytest.mark.slow),
+    ("configs/finetune/hmdb51.py", "smoke"),
     pytest.param("configs/finetune/folder.py", "audio,smoke", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_smoke_trains(file, argument, miniature, tmp_path):

@@ -62,7 +62,7 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize("phase, frequent", [
     ("compile", ()),
-    ("train", ()),
+    pytest.param("train", (), marks=SLOW),  # One of two processes is stopped there, below.
     pytest.param("evaluate", ("--config.evaluate_every_steps=1",), marks=SLOW),
     pytest.param("save", ("--config.checkpoint_every_steps=1",), marks=SLOW),
 ])  # fmt: skip

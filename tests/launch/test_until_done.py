@@ -33,9 +33,12 @@ def until_done(workdir, program, *settings):
   script = workdir / "program.sh"
   script.write_text(program)
   command = ["bash", "launch/until_done.sh", "--wait_seconds=0", *settings, "--", "bash", str(script)]
+  # A shell can't hear a signal that was ignored when it started, as SIGINT is in whatever runs in the background.
+  heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
   return subprocess.Popen(
-    [*command, f"--workdir={workdir}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-  )
+    [*command, f"--workdir={workdir}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    preexec_fn=heard,
+  )  # fmt: skip
 
 
 def ended(workdir, codes, *settings):

@@ -184,6 +184,7 @@ def test_few_files_all_train_and_that_is_said(tmp_path, log):
   assert "no clip is for validation or test: of fewer than 10 files all train" in warning["reason"]
 
 
+@pytest.mark.slow  # A decoder that hangs costs its workers, too.
 def test_a_crash_costs_the_unit_that_crashed(tmp_path, log):
   units = many(log, 6)
   units[2].mood, units[3].mood, units[4].mood = "crash", "bug", "reject"
