@@ -114,7 +114,7 @@ def classifier_model() -> ml_collections.ConfigDict:
   """What "" and -1 leave open is as in the model that the run starts from; without one `default_size` holds."""
   return ml_collections.ConfigDict({
       "size": "", "default_size": "base", "post_width": -1, "dropout": 0.1, "attention_dropout": -1.0,
-      "attention": "auto", "classifier_dropout": 0.0, "input_scale": 1.0,
+      "attention": "auto", "classifier_dropout": 0.0, "input_scale": -1.0,
       "projection_init": "conv_glorot", "dtype": "float32", "remat": "none", "scan": False,
   })  # fmt: skip
 

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = {
   "configs/finetune/didemo_retrieval.py": [""],
   "configs/finetune/esc50.py": [""],
-  "configs/finetune/folder.py": ["", "audio"],
+  "configs/finetune/folder.py": ["", "audio", "demo", "demo,audio"],
   "configs/finetune/hmdb51.py": [""],
   "configs/finetune/msrvtt_qa.py": ["", "official"],
   "configs/finetune/msrvtt_retrieval.py": ["", "official"],

@@ -3,7 +3,8 @@
   python -m vatt_jax.evaluate --config=configs/evaluate/folder.py --checkpoint=PATH --config.data.directory=DIR
 
 DIR is what `prepare` made. What DIR or the model lacks (labels, captions, sound) is told and left out. Probes learn
-from the training split and are asked about the test split; all values are ours. Arguments: audio (labels are told from
+from the training split and are asked about the test split; `raw` is one on pixels or spectra instead of features. All
+values are ours. Arguments: audio (labels are told from
 sound instead of the picture), validation (that split instead of test), smoke.
 """
 
@@ -17,6 +18,7 @@ def get_config(arg=""):
   config = common.zero_shot_retrieval(split)
   features = f"{modality}/pooled"
   config.evaluators.logistic = common.probe("logistic", split, features)
+  config.evaluators.raw = common.probe("logistic", split, f"{modality}/raw")
   config.evaluators.knn = common.knn(split, features)
   config.evaluators.five_shots = common.knn(split, features, shots=5)
   config.evaluators.names = common.zero_shot_classification(split, modality)

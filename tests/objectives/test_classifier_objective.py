@@ -91,3 +91,10 @@ def test_it_learns():
   for _ in range(40):
     state, metrics = step(state, batch)
   assert metrics["train/top_1"] == 1.0 and jnp.isfinite(metrics["loss"])
+
+
+@pytest.mark.parametrize("start, scale", [("configs.pretrain.vatt_demo", 4.0), (None, 1.0)])
+def test_the_scale_of_sound_is_that_of_the_pretraining(start, scale):
+  config = get("configs.finetune.folder", "audio")
+  objectives.inherit(config, get(start, "").to_dict() if start else None)
+  assert config.model.input_scale == scale

@@ -16,6 +16,7 @@ from vatt_jax.data import pipeline
 from vatt_jax.data.records import VERSION
 from vatt_jax.data.text import Tokenizer
 from vatt_jax.errors import UserError
+from vatt_jax.evaluation import raw as raw_lib
 from vatt_jax.evaluation.retrieval import NothingToCompare
 from vatt_jax.training import processes
 from vatt_jax.training.state import fingerprint
@@ -105,7 +106,7 @@ def features(views: Views, setting: Setting, variables: dict, output: str) -> tu
   the views and how clips are read; files lie in `cache_directory()/features`.
 
   Args:
-    output: such as "video/pooled".
+    output: such as "video/pooled"; "video/raw" and "audio/raw" are what `evaluation.raw` tells without the encoders.
 
   Returns:
     float32 (n, V, D), and bool (n,): whether every view of the record could be read and the modality exists.
@@ -130,15 +131,19 @@ def features(views: Views, setting: Setting, variables: dict, output: str) -> tu
 
 def _encode(views, setting, variables, output):
   values, usable, done = None, np.ones([len(views.records)], bool), np.zeros([len(views.records)], int)
+  modality, what = output.split("/")
   for rows, batch in views:
-    out = setting.encode(variables, setting.place(batch))
+    if what == "raw":
+      out = {output: raw_lib.raw(modality, batch, views.options)}
+    else:
+      out = setting.encode(variables, setting.place(batch))
     if output not in out:
       raise UserError(f"there are no features {output!r}: this model has {', '.join(sorted(out))}.")
     value = np.asarray(jax.device_get(out[output]), np.float32)
     if values is None:
       values = np.zeros([len(views.records), views.count, *value.shape[1:]], np.float32)
     values[rows, done[rows]] = value[: len(rows)]
-    usable[rows] &= batch[f"{output.split('/')[0]}/present"][: len(rows)]
+    usable[rows] &= batch[f"{modality}/present"][: len(rows)]
     done[rows] += 1
   usable[sorted(views.broken)] = False
   return values, usable

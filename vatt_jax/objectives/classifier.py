@@ -101,29 +101,32 @@ class ClassifierObjective:
 
 
 def inherit(config, source: dict | None) -> None:
-  """Fills what the config leaves to `init_from`: the tower's size, its projections and its patches.
+  """Fills what the config leaves to `init_from`: the tower's size, its projections, the scale of its input and its patches.
 
   Args:
     config: of the run; changed in place.
     source: the config of the checkpoint to start from, or None; then `config.model.default_size` holds, and VATT's patches.
   """
   modality = config.objective.modality
-  found = {"size": config.model.default_size, "post_width": 0, "patch": (4, 16, 16) if modality == "video" else 128}
+  found = {"size": config.model.default_size, "post_width": 0, "input_scale": 1.0}
+  found["patch"] = (4, 16, 16) if modality == "video" else 128
   if source:
     model = source["model"]
     if source["objective"]["name"] == "classifier":
-      found |= {"size": model["size"], "post_width": model["post_width"]}
+      found |= {name: model[name] for name in ("size", "post_width", "input_scale")}
     else:
       agnostic = model["agnostic"]
       found["size"] = model["video_size"] if agnostic else model.get(f"{modality}_size", "")
       found["post_width"] = model["post_width"] if agnostic else 0
+      found["input_scale"] = model.get("audio_scale", 1.0) if modality == "audio" else 1.0
     if modality in source["data"]:
       patch = source["data"][modality]["patch"]
       found["patch"] = tuple(patch) if modality == "video" else patch
   if not config.model.size:
     config.model.size = found["size"]
-  if config.model.post_width < 0:
-    config.model.post_width = found["post_width"]
+  for name in ("post_width", "input_scale"):
+    if config.model[name] < 0:
+      config.model[name] = found[name]
   track = config.data.get(modality)
   if track is not None and not track.patch:
     track.patch = found["patch"]
