@@ -88,10 +88,15 @@ def vatt_model() -> ml_collections.ConfigDict:
 def vatt_objective() -> ml_collections.ConfigDict:
   """NCE between video and sound, MIL-NCE between video and text (VATT section 3.4)."""
   objective = ml_collections.ConfigDict({
-      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
-      "mask_overlaps": False,
+      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "learned_temperature": False, "reduction": "mean",
+      "groups": 1, "ring": False, "mask_overlaps": False,
   })  # fmt: skip
-  objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0})
+  # Pair -> weight, and below what differs from the fields above for one pair: {"video_text": {"loss": "sigmoid"}}.
+  objective.pairs = ml_collections.ConfigDict({
+      "video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0,
+      "videoaudio_text": 0.0, "videotext_audio": 0.0, "audiotext_video": 0.0,
+  })  # fmt: skip
+  objective.overrides = ml_collections.ConfigDict()
   return objective
 
 

@@ -10,6 +10,7 @@ from vatt_jax.losses.nce import (
   mil_nce,
   mil_nce_once,
   overlapping,
+  sigmoid_nce,
   symmetric_nce,
   untrained_level,
 )
@@ -167,3 +168,25 @@ def test_untrained_level(name, loss):
   equal = np.ones((8, 4), np.float32)
   value = loss(equal, equal[:, None], np.ones(8, bool), temperature=0.07)
   np.testing.assert_allclose(value, untrained_level(name, 8), rtol=1e-5)
+
+
+@pytest.mark.parametrize("spans", [None, SPANS], ids=["all", "no_overlaps"])
+def test_sigmoid_judges_every_pair_by_itself(spans):
+  random = np.random.default_rng(5)
+  video, text = random.normal(size=(6, 5)), random.normal(size=(6, 2, 5))
+  here, there = np.array([1, 1, 1, 1, 0, 1], bool), np.array([1, 1, 0, 1, 1, 1], bool)
+  with jax.enable_x64(True):
+    value = sigmoid_nce(video, text, there, temperature=0.2, bias=-3.0, video_present=here, spans=spans)
+  score = lambda i, j, k: unit(video)[i] @ unit(text)[j, k] / 0.2 - 3.0
+  loss = lambda i, j, k: np.log1p(np.exp(-(1 if i == j else -1) * score(i, j, k)))
+  rows = [
+    np.sum([np.mean([loss(i, j, k) for k in range(2)]) for j in np.flatnonzero(there) if meets(i, j, spans)])
+    for i in np.flatnonzero(here & there)
+  ]
+  np.testing.assert_allclose(value, np.mean(rows), rtol=1e-12)
+
+
+def test_sigmoid_without_similarity_is_at_its_untrained_level():
+  video, text = np.eye(4)[:2], np.eye(4)[2:, None]
+  value = sigmoid_nce(video, text, np.ones(2, bool), temperature=0.1, bias=-10.0)
+  np.testing.assert_allclose(value, untrained_level("sigmoid", 2), rtol=1e-6)

@@ -10,9 +10,9 @@ import pytest
 from tests.models.test_vatt import TINY, tiny_batch
 from vatt_jax.losses.nce import mil_nce
 from vatt_jax.models.vatt import Vatt
-from vatt_jax.objectives.vatt import VattObjective, duplicate_share, overlapping_share
+from vatt_jax.objectives.vatt import PAIRS, Contrast, VattObjective, duplicate_share, overlapping_share
 
-TWO = {"video_audio": 1.0, "video_text": 3.0, "audio_text": 0.0}
+TWO = {"video_audio": Contrast(1.0), "video_text": Contrast(3.0), "audio_text": Contrast(0.0)}
 
 
 def batch():
@@ -94,16 +94,43 @@ def test_training_returns_new_batch_statistics_and_keeps_frozen_tables(fitted):
 def test_sound_meets_text_through_video_unless_the_pair_is_trained():
   spaces = lambda pairs, own: VattObjective(Vatt(**TINY, audio_text=own), pairs).spaces[("audio", "text")]
   assert spaces(TWO, False) == ("audio/vt", "text/vt")
-  assert spaces(TWO | {"audio_text": 1.0}, True) == ("audio/at", "text/at")
+  assert spaces(TWO | {"audio_text": Contrast()}, True) == ("audio/at", "text/at")
 
 
 def test_wrong_settings_are_named():
   with pytest.raises(ValueError, match="video_smell"):
-    VattObjective(Vatt(**TINY), {"video_smell": 1.0})
+    VattObjective(Vatt(**TINY), {"video_smell": Contrast()})
   with pytest.raises(ValueError, match="positive weight"):
-    VattObjective(Vatt(**TINY), {"video_audio": 0.0})
-  with pytest.raises(ValueError, match="asymmetric, asymmetric_once, symmetric"):
-    VattObjective(Vatt(**TINY), TWO, loss_name="nce")
+    VattObjective(Vatt(**TINY), {"video_audio": Contrast(0.0)})
+  with pytest.raises(ValueError, match="asymmetric, asymmetric_once, symmetric, sigmoid"):
+    Contrast(loss="nce")
+  with pytest.raises(ValueError, match="temperature 0 is not positive"):
+    Contrast(temperature=0)
+  with pytest.raises(ValueError, match="ring is for"):
+    VattObjective(Vatt(**TINY), {"video_text": Contrast(loss="sigmoid")}, ring=True)
+
+
+def test_any_pair_is_compared_in_its_own_way():
+  """All six pairs, two modalities together among them; what a pair learns of its own starts as the table says."""
+  pairs = {name: Contrast() for name in PAIRS} | {
+    "video_text": Contrast(loss="sigmoid", temperature=0.1),
+    "videoaudio_text": Contrast(temperature=0.2, learned=True),
+  }
+  model = Vatt(**TINY, dropout=0.0, audio_text=True, joined=("videoaudio", "videotext", "audiotext"))
+  objective = VattObjective(model, pairs)
+  variables = jax.jit(lambda: objective.init(jax.random.key(0), batch()))()
+  learned = variables["params"]["contrast"]
+  assert set(learned) == {"video_text", "videoaudio_text"}
+  assert learned["video_text"] == {"bias": -10.0}
+  loss = lambda params: objective.loss({**variables, "params": params}, batch(), jax.random.key(1), True)[:2]
+  (total, metrics), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+  assert np.isfinite(total) and metrics["temperature/videoaudio_text"] == pytest.approx(0.2)
+  assert {f"loss/{name}" for name in PAIRS} <= set(metrics)
+  assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads["contrast"]))
+  assert objective.spaces["videoaudio", "text"] == ("videoaudio/va_t", "text/va_t")
+  out = jax.jit(objective.encode)(variables, batch())
+  assert out["videoaudio/va_t"].shape[0] == out["text/va_t"].shape[0] == 3
+  assert all(output in out for outputs in objective.spaces.values() for output in outputs)
 
 
 def test_duplicate_captions_are_counted_among_present_ones():

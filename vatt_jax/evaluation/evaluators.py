@@ -10,7 +10,13 @@ from vatt_jax.data import label as label_lib, records as records_lib, text as te
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import classification, matching, probes
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet
-from vatt_jax.evaluation.retrieval import NothingToCompare, cosine_similarity, evaluate_set, unit_rows
+from vatt_jax.evaluation.retrieval import (
+  NothingToCompare,
+  cosine_similarity,
+  evaluate_set,
+  retrieval_metrics,
+  unit_rows,
+)
 from vatt_jax.evaluation.views import Setting, Views, features
 
 
@@ -53,7 +59,7 @@ def retrieval(name, config, setting, variables, records, views) -> tuple[dict, E
   present: dict[str, np.ndarray] = {}
   for rows, batch in views:
     for key, value in jax.device_get(setting.encode(variables, setting.place(batch))).items():
-      value = value[:, 0] if key.startswith("text/") and value.ndim == 3 else value
+      value = value[:, 0] if value.ndim == 3 else value  # Of text, alone or with another, and only one caption is read.
       total = sums.setdefault(key, np.zeros([len(records), *value.shape[1:]], np.float32))
       total[rows] += value[: len(rows)] / views.count
     for modality in MODALITIES:
@@ -66,10 +72,25 @@ def retrieval(name, config, setting, variables, records, views) -> tuple[dict, E
     name=name,
     embeddings={key: value[kept] for key, value in sums.items()},
     present={key: value[kept] for key, value in present.items()},
-    spaces=setting.spaces,
+    spaces={pair: outputs for pair, outputs in setting.spaces.items() if set(pair) <= set(MODALITIES)},
     **_columns(records, kept, rate),
   )
-  return evaluate_set(embedded), embedded
+  return evaluate_set(embedded) | _joined_retrieval(embedded, setting.spaces), embedded
+
+
+def _joined_retrieval(embedded: EmbeddedSet, spaces: dict) -> dict[str, float]:
+  """Of spaces in which two modalities together meet the third, such as `videoaudio_to_text/...`, over complete clips."""
+  if not set(MODALITIES) <= set(embedded.present):
+    return {}
+  rows = np.flatnonzero(np.all([embedded.present[modality] for modality in MODALITIES], axis=0))
+  joined = {pair: outputs for pair, outputs in spaces.items() if not set(pair) <= set(MODALITIES)}
+  metrics = {}
+  for (first, second), outputs in joined.items() if len(rows) else ():
+    one, other = (embedded.embeddings[output][rows] for output in outputs)
+    for direction, ends in ((f"{first}_to_{second}", (one, other)), (f"{second}_to_{first}", (other, one))):
+      figures = retrieval_metrics(*ends, embedded.languages_of(rows))
+      metrics |= {f"{direction}/{name}": value for name, value in figures.items()}
+  return metrics
 
 
 def match(name, config, setting, variables, records, views) -> tuple[dict, None]:

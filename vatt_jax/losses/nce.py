@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 ABSENT = -1e9
+SIGMOID_BIAS = -10.0  # where the bias of `sigmoid_nce` starts
 Spans = tuple[jax.Array, jax.Array]  # The file of each clip, int (B,), below 0: unknown; and its seconds, float (B, 2).
 Sums = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
 
@@ -67,6 +68,26 @@ def symmetric_nce(
   scores = _Scores(video, text, present, video_present, spans, temperature, sums)
   from_video = masked_mean(scores.from_video - scores.positive, scores.both, groups)
   return from_video + masked_mean(scores.from_text - scores.positive, scores.both, groups)
+
+
+def sigmoid_nce(
+    video: jax.Array, text: jax.Array, present: jax.Array, *, temperature: float, bias: float,
+    video_present: jax.Array | None = None, spans: Spans | None = None, groups: int = 1,
+) -> jax.Array:  # fmt: skip
+  """Every clip and every caption by themselves: do they belong together? No softmax, so no pair waits for the others.
+
+  Shapes and masks as in `mil_nce`; a clip's pairs are summed, of K captions the mean. `bias` is added to all scores:
+  few pairs belong together, and a start far below zero says so.
+
+  Source: SigLIP (Zhai et al., 2023), equation 1 and algorithm 1.
+  """
+  video_present = jnp.ones_like(present) if video_present is None else video_present
+  scores_BJK = jnp.einsum("be,jke->bjk", _unit(video), _unit(text)) / temperature + bias
+  own_BJ = jnp.eye(len(video), dtype=bool)
+  texts_BJ, clips_BJ = meeting(own_BJ, present, video_present, spans, spans, own_in_text=True)
+  signs_BJ = jnp.where(own_BJ, 1.0, -1.0)
+  losses_BJ = jnp.mean(jax.nn.softplus(-signs_BJ[:, :, None] * scores_BJK), axis=2)
+  return masked_mean(jnp.sum(losses_BJ, axis=1, where=texts_BJ & clips_BJ), present & video_present, groups)
 
 
 def plain_sums(
@@ -151,9 +172,16 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def untrained_level(loss_name: str, batch_size: int) -> float:
-  """What a loss is worth when all similarities are equal (K = 1): ln 2B, ln (2B - 1), or 2 ln B for the symmetric sum."""
+  """What a loss is worth when all similarities are 0 (K = 1): ln 2B, ln (2B - 1), or 2 ln B for the symmetric sum."""
+  if loss_name == "sigmoid":
+    return math.log1p(math.exp(-SIGMOID_BIAS)) + (batch_size - 1) * math.log1p(math.exp(SIGMOID_BIAS))
   levels = {"asymmetric": math.log(2 * batch_size), "asymmetric_once": math.log(2 * batch_size - 1)}
   return levels.get(loss_name, 2 * math.log(batch_size))
 
 
-LOSSES = {"asymmetric": mil_nce, "asymmetric_once": mil_nce_once, "symmetric": symmetric_nce}
+LOSSES = {
+  "asymmetric": mil_nce,
+  "asymmetric_once": mil_nce_once,
+  "symmetric": symmetric_nce,
+  "sigmoid": sigmoid_nce,
+}

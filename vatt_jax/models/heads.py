@@ -7,6 +7,7 @@ that.
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 
 from vatt_jax.models.transformer import dense
 
@@ -104,6 +105,44 @@ class JointHead(nn.Module):
         x = nn.BatchNorm(momentum=0.9, epsilon=1e-5, name=f"{modality}_norm")(x, use_running_average=not train)
         out |= {f"{modality}/{name}": x for name in names}
     return out
+
+
+# Two modalities together -> what they meet, and the name of the space. Ours; newer recipes have such pairs.
+JOINED = {
+  "videoaudio": (("video", "audio"), "text", "va_t"),
+  "videotext": (("video", "text"), "audio", "vt_a"),
+  "audiotext": (("audio", "text"), "video", "at_v"),
+}
+
+
+class JoinedHead(nn.Module):
+  """A space in which two modalities together meet the third: two linear layers, like the space of sound and text.
+
+  Attributes:
+    joined: a key of `JOINED`.
+    width: of the space.
+  """
+
+  joined: str
+  width: int
+
+  @nn.compact
+  def __call__(self, pooled: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """`<modality>/pooled` (B, D), of text (B, K, D) -> `<joined>/<space>` and `<other>/<space>`, (B, E) or (B, K, E).
+
+    Nothing where one of the three is not there.
+    """
+    parts, other, space = JOINED[self.joined]
+    if any(f"{modality}/pooled" not in pooled for modality in (*parts, other)):
+      return {}
+    first, second = (pooled[f"{modality}/pooled"] for modality in parts)
+    if second.ndim > first.ndim:  # Each caption with the one clip.
+      first = jnp.broadcast_to(first[:, None], (*second.shape[:2], first.shape[-1]))
+    together = jnp.concatenate([first, second], axis=-1)
+    return {
+      f"{self.joined}/{space}": dense(self.width, name="joined")(together),
+      f"{other}/{space}": dense(self.width, name="other")(pooled[f"{other}/pooled"]),
+    }
 
 
 def batch_norm() -> nn.BatchNorm:

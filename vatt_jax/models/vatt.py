@@ -4,7 +4,7 @@ from flax import linen as nn
 import jax
 
 from vatt_jax.models import towers
-from vatt_jax.models.heads import FacHead, JointHead
+from vatt_jax.models.heads import FacHead, JoinedHead, JointHead
 from vatt_jax.models.kernels import Kernel
 from vatt_jax.models.sizes import size
 from vatt_jax.models.text import BertEncoder, T5Encoder
@@ -40,6 +40,7 @@ class Vatt(nn.Module):
       mentions none: 0, which leaves out the one before it too).
     head: "fac", "joint", or "none": encoders on their own, such as T5's.
     va_width, vt_width, audio_text, head_norms, va_to_vt: see `heads.FacHead`; `va_width` is the joint space's too.
+    joined: two modalities that meet the third together, names in `heads.JOINED`.
     normalised_positions, aggregation_position: see `towers.PatchTower`.
     dropout: one rate for all.
     dtype: of the encoders for video and sound, and the shared one; see `transformer.Encoder`.
@@ -69,6 +70,7 @@ class Vatt(nn.Module):
   va_width: int = 512
   vt_width: int = 256
   audio_text: bool = False
+  joined: tuple[str, ...] = ()
   head_norms: str = "video"
   va_to_vt: str = "mlp"
   normalised_positions: bool = True
@@ -112,6 +114,7 @@ class Vatt(nn.Module):
       self.heads = JointHead(self.va_width)
     elif self.head == "fac":
       self.heads = FacHead(self.va_width, self.vt_width, self.audio_text, self.head_norms, self.va_to_vt)
+    self.joined_heads = [JoinedHead(name, self.vt_width, name=f"{name}_head") for name in self.joined]
 
   @property
   def _post_width(self) -> int | None:
@@ -185,7 +188,10 @@ class Vatt(nn.Module):
     flat = None if text is None else text.reshape(-1, text.shape[-1])
     out = self.heads(pooled.get("video/pooled"), pooled.get("audio/pooled"), flat, train)
     captions = lambda x: x.reshape(*text.shape[:2], -1)
-    return pooled | {name: captions(x) if name.startswith("text/") else x for name, x in out.items()}
+    out = {name: captions(x) if name.startswith("text/") else x for name, x in out.items()}
+    for head in self.joined_heads:
+      out |= head(pooled)
+    return pooled | out
 
 
 def encoder_fields(name: str, dropout: float) -> dict:

@@ -9,21 +9,56 @@ from jax.sharding import Mesh
 import numpy as np
 
 from vatt_jax import placement
-from vatt_jax.losses.nce import LOSSES, masked_mean, overlapping, untrained_level
+from vatt_jax.losses.nce import LOSSES, SIGMOID_BIAS, masked_mean, overlapping, untrained_level
 from vatt_jax.losses.ring import ring_sums
 from vatt_jax.models import sizes
+from vatt_jax.models.heads import JOINED
 from vatt_jax.models.transformer import REMAT
 from vatt_jax.models.vatt import PROJECTION_INITS, TEXT_FORMS, Vatt
 from vatt_jax.objectives import attention as attention_lib
 from vatt_jax.objectives.pieces import in_pieces
 from vatt_jax.training.sharding import TRANSFORMER_RULES
 
-# pair -> the outputs that meet. Sound and text need heads of their own to be trained together.
+# pair -> the outputs that meet, captions last. Sound and text need heads of their own to be trained together, and so do
+# two modalities that meet the third.
 PAIRS = {
   "video_audio": ("video/va", "audio/va"),
   "video_text": ("video/vt", "text/vt"),
   "audio_text": ("audio/at", "text/at"),
+  "videoaudio_text": ("videoaudio/va_t", "text/va_t"),
+  "videotext_audio": ("audio/vt_a", "videotext/vt_a"),
+  "audiotext_video": ("video/at_v", "audiotext/at_v"),
 }
+SHARPEST = 0.01  # the lowest temperature that can be learned (CLIP's bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+  """How one pair is compared.
+
+  Attributes:
+    weight: of its loss; 0 leaves the pair out.
+    loss: "asymmetric" (behind the published weights), "asymmetric_once" (the paper's equations: positives once in the
+      denominator), "symmetric", or "sigmoid" (SigLIP; its bias is learned).
+    temperature: 0.07 in VATT; where it starts if it is learned.
+    learned: whether the temperature is learned, by its logarithm.
+  """
+
+  weight: float = 1.0
+  loss: str = "asymmetric"
+  temperature: float = 0.07
+  learned: bool = False
+
+  def __post_init__(self):
+    if self.loss not in LOSSES:
+      raise ValueError(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}")
+    if self.temperature <= 0:
+      raise ValueError(f"temperature {self.temperature} is not positive")
+
+  def start(self) -> dict[str, jax.Array]:
+    """What is learned of it, before the first step."""
+    found = {"log_temperature": jnp.float32(np.log(self.temperature))} if self.learned else {}
+    return found | ({"bias": jnp.float32(SIGMOID_BIAS)} if self.loss == "sigmoid" else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +67,7 @@ class VattObjective:
 
   Attributes:
     model: the towers and heads.
-    pairs: pair name -> weight; 0 leaves the pair out. VATT: video_audio 1, video_text 1.
-    loss_name: "asymmetric" (behind the published weights), "asymmetric_once" (the paper's equations: positives once in
-      the denominator) or "symmetric".
-    temperature: 0.07 in VATT.
+    pairs: name in `PAIRS` -> how it is compared. VATT: video_audio and video_text.
     reduction: "mean" divides the weighted sum by the sum of the weights (official code), "sum" does not (paper).
     groups: 1: a term is the mean over the present clips of the global batch; above, the mean of the means of so many
       replicas (official code); see `losses.nce.masked_mean`.
@@ -47,9 +79,7 @@ class VattObjective:
   """
 
   model: Vatt
-  pairs: dict[str, float]
-  loss_name: str = "asymmetric"
-  temperature: float = 0.07
+  pairs: dict[str, Contrast]
   reduction: str = "mean"
   groups: int = 1
   ring: bool = False
@@ -68,32 +98,45 @@ class VattObjective:
     for part in parts
   )
   partition_rules = TRANSFORMER_RULES
-  fresh = ""  # nothing may be missing in what a run starts from
+  fresh = r"^params/contrast/"  # all that may be missing in what a run starts from
 
   def __post_init__(self):
     if unknown := set(self.pairs) - set(PAIRS):
       raise ValueError(f"pairs {sorted(unknown)} are not among {', '.join(PAIRS)}")
-    if self.loss_name not in LOSSES:
-      raise ValueError(f"loss {self.loss_name!r} is not one of {', '.join(LOSSES)}")
+    if self.ring and any(contrast.loss == "sigmoid" for contrast in self.pairs.values()):
+      raise ValueError("ring is for the losses with a softmax, not for sigmoid")
     if self.reduction not in ("mean", "sum"):
       raise ValueError(f"reduction {self.reduction!r} is not one of mean, sum")
-    if sum(self.pairs.values()) <= 0:
+    if self.weights <= 0:
       raise ValueError("at least one pair needs a positive weight")
 
   @property
+  def weights(self) -> float:
+    return sum(contrast.weight for contrast in self.pairs.values())
+
+  @property
   def spaces(self) -> dict[tuple[str, str], tuple[str, str]]:
-    """Where each pair of modalities meets; sound reaches text through video unless that pair was trained."""
+    """Where each pair of modalities meets; sound reaches text through video unless that pair was trained.
+
+    Two modalities together, such as "videoaudio", are there if they were trained.
+    """
     own = self.model.audio_text and self.model.head == "fac"  # The joint space has all three anyway.
     text_audio = PAIRS["audio_text"] if own else ("audio/vt", "text/vt")
     return {
       ("video", "audio"): PAIRS["video_audio"],
       ("video", "text"): PAIRS["video_text"],
       ("audio", "text"): text_audio,
-    }
+    } | {tuple(output.split("/")[0] for output in PAIRS[pair]): PAIRS[pair] for pair in self._joined}
+
+  @property
+  def _joined(self) -> list[str]:
+    return [pair for pair in self.pairs if pair.split("_")[0] in self.model.joined]
 
   def init(self, rng: jax.Array, batch: dict[str, jax.Array]) -> dict:
     """Variables for batches with these shapes."""
-    return self.model.init({"params": rng, "dropout": rng}, batch, train=True)
+    variables = self.model.init({"params": rng, "dropout": rng}, batch, train=True)
+    learned = {pair: contrast.start() for pair, contrast in self.pairs.items() if contrast.weight and contrast.start()}
+    return {**variables, "params": variables["params"] | ({"contrast": learned} if learned else {})}
 
   def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
     """Scalar loss, metrics and the new model state. The batch is the global one: all its clips are negatives."""
@@ -110,26 +153,31 @@ class VattObjective:
     )  # fmt: skip
     sums = functools.partial(ring_sums, mesh=self.mesh) if self.ring and self.mesh else None
     spans = (batch["clip/source"], batch["clip/span"]) if "clip/span" in batch else None
+    learned = variables["params"].get("contrast", {})
     metrics, total = {}, 0.0
-    for pair, weight in self.pairs.items():
-      if weight:
+    for pair, contrast in self.pairs.items():
+      if contrast.weight:
         one, several = _one_and_several(pair, out)
-        present = lambda name: batch[f"{name.split('/')[0]}/present"]
         candidates = out[several] if out[several].ndim == 3 else out[several][:, None]
-        value = LOSSES[self.loss_name](
-            out[one] if out[one].ndim == 2 else out[one][:, 0], candidates, present(several),
-            temperature=self.temperature, video_present=present(one), spans=spans if self.mask_overlaps else None,
-            groups=self.groups, sums=sums,
+        how = {"temperature": contrast.temperature, **({"sums": sums} if sums else {})}
+        if contrast.learned:
+          how["temperature"] = jnp.maximum(jnp.exp(learned[pair]["log_temperature"]), SHARPEST)
+          metrics[f"temperature/{pair}"] = how["temperature"]
+        if contrast.loss == "sigmoid":
+          how["bias"] = learned[pair]["bias"]
+        value = LOSSES[contrast.loss](
+            out[one] if out[one].ndim == 2 else out[one][:, 0], candidates, _present(several, batch),
+            video_present=_present(one, batch), spans=spans if self.mask_overlaps else None, groups=self.groups, **how,
         )  # fmt: skip
         metrics[f"loss/{pair}"] = value
-        total += weight * value
+        total += contrast.weight * value
     if self.reduction == "mean":
-      total /= sum(self.pairs.values())
+      total /= self.weights
     metrics["loss"] = total
     rows = batch["text/ids"].shape[0]
     metrics["loss/log_batch_size"] = jnp.log(jnp.float32(rows))
-    scale = 1.0 if self.reduction == "mean" else sum(self.pairs.values())
-    metrics["loss/untrained"] = jnp.float32(scale * untrained_level(self.loss_name, rows))
+    untrained = sum(c.weight * untrained_level(c.loss, rows) for c in self.pairs.values())
+    metrics["loss/untrained"] = jnp.float32(untrained / (self.weights if self.reduction == "mean" else 1.0))
     metrics["data/duplicate_captions"] = duplicate_share(batch["text/ids"][:, 0], batch["text/present"])
     if spans is not None:
       metrics["data/overlapping_clips"] = overlapping_share(*spans)
@@ -153,7 +201,17 @@ class VattObjective:
 
   def adopt(self, variables: dict) -> dict:
     """Variables of another run as this one names them: they have to be a VATT model's."""
-    return variables
+    params = variables["params"]
+    if any(contrast.start() for contrast in self.pairs.values()) or "contrast" not in params:
+      return variables
+    return {**variables, "params": {name: value for name, value in params.items() if name != "contrast"}}
+
+
+def _present(output: str, batch: dict[str, jax.Array]) -> jax.Array:
+  """bool (B,): whether the clip has all that an output is made of."""
+  modality = output.split("/")[0]
+  parts = JOINED[modality][0] if modality in JOINED else (modality,)
+  return functools.reduce(jnp.logical_and, [batch[f"{part}/present"] for part in parts])
 
 
 def _one_and_several(pair: str, out: dict[str, jax.Array]) -> tuple[str, str]:
@@ -196,7 +254,12 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     raise ValueError("either data.video.windows or data.text.candidates may be above 1, not both")
   if config.objective.get("mask_overlaps", False) and not options.spans:
     raise ValueError("objective.mask_overlaps needs data.clip_spans = True")
-  pairs = dict(config.objective.pairs)
+  pairs = _contrasts(config.objective)
+  joined = tuple(
+    pair.split("_")[0] for pair, contrast in pairs.items() if contrast.weight and pair.split("_")[0] in JOINED
+  )
+  if joined and options.video and options.video.windows > 1:
+    raise ValueError("two modalities together can meet the third where data.video.windows is 1 only")
   fields = {
     **config.model.to_dict(),
     "video_grid": options.video.grid if options.video else (),
@@ -204,7 +267,8 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     "sample_rate_hz": options.audio.sample_rate_hz if options.audio else 0,
     "text_length": options.text.length if options.text else 0,
     "vocabulary_size": known or max(vocabulary_size, 2),
-    "audio_text": pairs.get("audio_text", 0) > 0,
+    "audio_text": "audio_text" in pairs and pairs["audio_text"].weight > 0,
+    "joined": joined,
   }
   _check_names(fields)
   attention = attention_lib.take_choice(fields)
@@ -212,8 +276,6 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
   return VattObjective(
     Vatt(**fields),
     pairs,
-    objective.loss,
-    objective.temperature,
     objective.reduction,
     objective.get("groups", 1),
     objective.get("ring", False),
@@ -221,6 +283,19 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     config.get("accumulate", 1),
     attention=attention,
   )
+
+
+def _contrasts(objective) -> dict[str, Contrast]:
+  """What all pairs share, what `objective.overrides` says of single ones, and the weights."""
+  shared = {
+    "loss": objective.loss, "temperature": objective.temperature, "learned": objective.get("learned_temperature", False),
+  }  # fmt: skip
+  overrides = objective.get("overrides", None) or {}
+  if unknown := set(overrides) - set(objective.pairs):
+    raise ValueError(f"objective.overrides has {sorted(unknown)}, which are not among objective.pairs")
+  return {
+    pair: Contrast(weight, **(shared | dict(overrides.get(pair, {})))) for pair, weight in objective.pairs.items()
+  }
 
 
 def _check_names(fields: dict) -> None:
