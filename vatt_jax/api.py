@@ -12,12 +12,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from vatt_jax import jobs, objectives
+from vatt_jax import jobs
 from vatt_jax.data import audio as audio_lib, text as text_lib
 from vatt_jax.errors import UserError
 from vatt_jax.models import positions
 from vatt_jax.objectives.alpro import AlproEncoders
-from vatt_jax.training import checkpoints
 
 
 def load(place: str) -> "Model":
@@ -26,18 +25,9 @@ def load(place: str) -> "Model":
   Raises:
     UserError: where there is no checkpoint.
   """
-  checkpoint = checkpoints.find(place)
-  home = checkpoints.home(checkpoint)
-  config = ml_collections.ConfigDict(checkpoints.manifest(checkpoint)["config"], convert_dict=True)
-  kept = home / jobs.LABELS
-  named = home / jobs.ENTITIES
-  config.entities = named.read_text().splitlines() if named.exists() else []
-  options = jobs.input_options(config.data, tuple(kept.read_text().splitlines()) if kept.exists() else ())
-  special = options.text is not None and options.text.special_tokens
-  tokenizer = text_lib.load_tokenizer(home, special_tokens=special)
-  objective = objectives.build(config, options, tokenizer.vocabulary_size if tokenizer else 0)
-  kind = AlproModel if isinstance(objective, AlproEncoders) else Model
-  return kind(config, objective, options, tokenizer, checkpoints.restore_variables(checkpoint))
+  trained = jobs.open_checkpoint(place)
+  kind = AlproModel if isinstance(trained.objective, AlproEncoders) else Model
+  return kind(trained.config, trained.objective, trained.options, trained.tokenizer, trained.variables)
 
 
 class Model:
