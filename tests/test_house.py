@@ -13,6 +13,7 @@ PROGRAMS = {"train", "evaluate", "prepare", "convert", "prompt", "benchmark", "p
 ABOVE = {
   "benchmarks": {"jobs", "objectives", "preparation", "models", "losses", "data", "training"},
   "search": {"jobs", "preparation", "data", "training", "evaluation"},
+  "export": {"jobs", "data", "training"},
   "conversion": {"models", "data", "training"},
   "jobs": {"objectives", "preparation", "models", "losses", "data", "training", "evaluation"},
   "objectives": {"models", "losses", "data", "training"},
