@@ -17,16 +17,47 @@ retrieval or question answering. `bert` and `vit` take what ALPRO starts from. T
 that loads with JAX alone, for CPU, GPU and TPU and any batch size; encoders.json says how to call it.
 """
 
+from absl import flags
+
+from vatt_jax import errors
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  string = lambda name, what: flags.DEFINE_string(name, None, what, flag_values=values)
+  whole = lambda name, what: flags.DEFINE_integer(name, None, what, lower_bound=1, flag_values=values)
+  string("from", "Format of the official checkpoint: vatt_tf, t5, alpro_torch, bert or vit.")
+  string("to", "Form of what is made of a checkpoint of this project: safetensors or jax_export.")
+  string(
+    "checkpoint",
+    "The checkpoint of this project, or the official checkpoint: ckpt-N, one of its files, a .pt or .safetensors file, or their directory.",
+  )
+  string("output", "A new directory for the converted checkpoint.")
+  string("vocabulary", "The words of the word vectors, one a line (BERT: vocab.txt); kept as the tokenizer.")
+  string("labels", "Names of a classifier's classes, one a line, in the order of its outputs.")
+  whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
+  whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
+  whole("text_length", "Words per caption, where there is no table of positions that tells; default: as published.")
+  whole("frames", "ALPRO and ViT: frames per clip; time embeddings are stretched to them. Default: as in the file.")
+  whole("fusion_layers", "ALPRO: how many of the text's layers fuse, the last ones; default: half of them.")
+  flags.DEFINE_float(
+    "frames_per_second", None, "Of the video; default: 10, fine-tuned 12.5.", lower_bound=0.1, flag_values=values
+  )
+
+
+if __name__ == "__main__":  # Here, so that --help need not wait for JAX and TensorFlow.
+  define_flags(flags.FLAGS)
+  errors.run(__spec__.name)
+
 import collections
 import dataclasses
 import hashlib
 import re
 
-from absl import flags
 from etils import epath
 import jax
 
-from vatt_jax import errors, jobs
+from vatt_jax import jobs
 from vatt_jax.conversion import CONVERTERS, Conversion, Options
 from vatt_jax.data import text
 from vatt_jax.export import functions, weights
@@ -135,31 +166,3 @@ def _request_of(place: epath.Path) -> dict | None:
     return None
   known = {"from", "sha256", *(field.name for field in dataclasses.fields(Options))}
   return {name: value for name, value in found.items() if name in known}
-
-
-def define_flags(values: flags.FlagValues) -> None:
-  """Only for the program itself: flags of several programs may have the same name."""
-  string = lambda name, what: flags.DEFINE_string(name, None, what, flag_values=values)
-  whole = lambda name, what: flags.DEFINE_integer(name, None, what, lower_bound=1, flag_values=values)
-  string("from", f"Format of the official checkpoint: {', '.join(CONVERTERS)}.")
-  string("to", f"Form of what is made of a checkpoint of this project: {', '.join(EXPORTS)}.")
-  string(
-    "checkpoint",
-    "The checkpoint of this project, or the official checkpoint: ckpt-N, one of its files, a .pt or .safetensors file, or their directory.",
-  )
-  string("output", "A new directory for the converted checkpoint.")
-  string("vocabulary", "The words of the word vectors, one a line (BERT: vocab.txt); kept as the tokenizer.")
-  string("labels", "Names of a classifier's classes, one a line, in the order of its outputs.")
-  whole("num_heads", "Heads of the encoders for video, sound and all, where they are not 64 wide.")
-  whole("sample_rate_hz", "Of the sound; default: 48000, fine-tuned 24000.")
-  whole("text_length", "Words per caption, where there is no table of positions that tells; default: as published.")
-  whole("frames", "ALPRO and ViT: frames per clip; time embeddings are stretched to them. Default: as in the file.")
-  whole("fusion_layers", "ALPRO: how many of the text's layers fuse, the last ones; default: half of them.")
-  flags.DEFINE_float(
-    "frames_per_second", None, "Of the video; default: 10, fine-tuned 12.5.", lower_bound=0.1, flag_values=values
-  )
-
-
-if __name__ == "__main__":
-  define_flags(flags.FLAGS)
-  errors.run(main)
