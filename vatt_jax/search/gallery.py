@@ -17,7 +17,7 @@ from vatt_jax.search.sources import IMAGES
 # What browsers play; of anything else a still and the sound are put into the page.
 FILMS = frozenset((".mp4", ".m4v", ".mov", ".webm", ".ogv"))
 SOUNDS = frozenset((".mp3", ".wav", ".ogg", ".oga", ".opus", ".flac", ".m4a", ".aac", ".weba"))
-PICTURES = IMAGES - {".heic", ".heif", ".tif", ".tiff", ".pnm", ".ppm"}
+PICTURES = (IMAGES | {".gif"}) - {".heic", ".heif", ".tif", ".tiff", ".pnm", ".ppm"}
 STILL_BYTES, SOUND_BYTES = 60_000, 600_000  # in the page, of what browsers do not play
 
 
