@@ -28,3 +28,14 @@ def miniature(tmp_path_factory) -> str:
   from vatt_jax.preparation import miniature
 
   return miniature.prepare(str(tmp_path_factory.mktemp("miniature")))
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory, miniature) -> str:
+  """The workdir of a run of one step: a whole VATT, tiny, that knows nothing."""
+  from tests.runs import smoke_config
+  from vatt_jax import train
+
+  workdir = str(tmp_path_factory.mktemp("smoke"))
+  train.train(smoke_config(data__directory=miniature, total_steps=1, evaluators={}), workdir)
+  return workdir

@@ -3,17 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.test_train import smoke_config
 import vatt_jax
-from vatt_jax import train
 from vatt_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, miniature):
-  workdir = tmp_path_factory.mktemp("run")
-  train.train(smoke_config(data__directory=miniature, total_steps=1, evaluators={}), str(workdir))
-  return vatt_jax.load(str(workdir))
+def model(smoke_run):
+  return vatt_jax.load(smoke_run)
 
 
 def test_what_comes_out(model):

@@ -144,7 +144,12 @@ def test_the_summary_names_what_was_dropped(source, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    ([], "--from, --checkpoint, --output missing"),
+    ([], "give either --from=FORMAT, .* or --to=FORMAT"),
+    (["--from=t5", "--to=safetensors"], "give either"),
+    (["--from=t5"], "--checkpoint, --output missing"),
+    (["--to=onnx", "--checkpoint=a", "--output=b"], "--to=onnx is not one of safetensors, jax_export"),
+    (["--to=safetensors", "--checkpoint=a", "--output=b", "--frames=8"], "takes --checkpoint and --output alone"),
+    (["--to=safetensors", "--checkpoint=/nowhere", "--output=b"], "there is no checkpoint in '/nowhere'"),
     (["--from=caffe", "--checkpoint=a", "--output=b"], "--from=caffe is not one of vatt_tf"),
     (["--from=vatt_tf", "--checkpoint=/nowhere/ckpt-1", "--output=b"], "no TensorFlow checkpoint at /nowhere/ckpt-1"),
     (["--from=t5", "--checkpoint=/nowhere", "--output=b"], "there is no /nowhere"),

@@ -9,9 +9,25 @@ ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted((ROOT / "vatt_jax").rglob("*.py")) + sorted((ROOT / "configs").rglob("*.py"))
 
 # Imports run downwards only: a room may use rooms below it, and files of its own.
-PROGRAMS = {"train", "evaluate", "prepare", "convert", "prompt", "benchmark", "plan", "api", "__init__"}
+PROGRAMS = {
+  "train",
+  "evaluate",
+  "prepare",
+  "convert",
+  "prompt",
+  "benchmark",
+  "plan",
+  "embed",
+  "doctor",
+  "inspect",
+  "api",
+  "__init__",
+}
 ABOVE = {
   "benchmarks": {"jobs", "objectives", "preparation", "models", "losses", "data", "training"},
+  "search": {"jobs", "preparation", "data", "training", "evaluation"},
+  "export": {"jobs", "data", "training"},
+  "inspection": {"jobs", "data", "training", "evaluation"},
   "conversion": {"models", "data", "training"},
   "jobs": {"objectives", "preparation", "models", "losses", "data", "training", "evaluation"},
   "objectives": {"models", "losses", "data", "training"},

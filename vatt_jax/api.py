@@ -1,8 +1,9 @@
 """Trained encoders in Python.
 
 import vatt_jax
-model = vatt_jax.load("runs/first")            # a workdir, a checkpoint, or a converted directory
+model = vatt_jax.load("runs/first")            # a workdir, a checkpoint, or a converted or exported directory
 out = model.encode(video=frames, audio=waveform, text=["a dog barks"])
+out["video/vt"] @ out["text/vt"].T             # after dividing by their norms: similarity
 """
 
 from collections.abc import Sequence
@@ -12,32 +13,22 @@ import jax
 import ml_collections
 import numpy as np
 
-from vatt_jax import jobs, objectives
+from vatt_jax import jobs
 from vatt_jax.data import audio as audio_lib, text as text_lib
 from vatt_jax.errors import UserError
 from vatt_jax.models import positions
 from vatt_jax.objectives.alpro import AlproEncoders
-from vatt_jax.training import checkpoints
 
 
-def load(place: str) -> "Model":
+def load(place: str) -> "Model | AlproModel":
   """The model of a workdir (its newest checkpoint), of one `checkpoints/<step>`, or of a converted directory.
 
   Raises:
     UserError: where there is no checkpoint.
   """
-  checkpoint = checkpoints.find(place)
-  home = checkpoints.home(checkpoint)
-  config = ml_collections.ConfigDict(checkpoints.manifest(checkpoint)["config"], convert_dict=True)
-  kept = home / jobs.LABELS
-  named = home / jobs.ENTITIES
-  config.entities = named.read_text().splitlines() if named.exists() else []
-  options = jobs.input_options(config.data, tuple(kept.read_text().splitlines()) if kept.exists() else ())
-  special = options.text is not None and options.text.special_tokens
-  tokenizer = text_lib.load_tokenizer(home, special_tokens=special)
-  objective = objectives.build(config, options, tokenizer.vocabulary_size if tokenizer else 0)
-  kind = AlproModel if isinstance(objective, AlproEncoders) else Model
-  return kind(config, objective, options, tokenizer, checkpoints.restore_variables(checkpoint))
+  trained = jobs.open_checkpoint(place)
+  kind = AlproModel if isinstance(trained.objective, AlproEncoders) else Model
+  return kind(trained.config, trained.objective, trained.options, trained.tokenizer, trained.variables)
 
 
 class Model:
@@ -147,17 +138,49 @@ class AlproModel(Model):
   _pads_ids = False
 
   def match(self, video: np.ndarray, text: Sequence[str] | np.ndarray) -> np.ndarray:
-    """How probable it is that clip i and text i belong together: float32 (B,)."""
+    """How probable it is that clip i and text i belong together.
+
+    Args:
+      video: clips (B, T, H, W, 3), as in `encode`.
+      text: as many strings, or ids (B, L).
+
+    Returns:
+      float32 (B,), from 0 to 1.
+
+    Raises:
+      UserError: of a model that was not trained to match, or where clips and texts are no pairs.
+    """
     self._need("vtm", "was not trained to match video and text")
     return self._both(self._objective.match, video, text)
 
   def answer(self, video: np.ndarray, question: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Logits of the answers to question i about clip i: float32 (B, answers)."""
+    """How likely each answer to question i about clip i is.
+
+    Args:
+      video: clips (B, T, H, W, 3), as in `encode`.
+      question: as many strings, or ids (B, L).
+
+    Returns:
+      Logits float32 (B, answers), in the order of `config.answers`.
+
+    Raises:
+      UserError: of a model that was not fine-tuned on questions, or where clips and questions are no pairs.
+    """
     self._need("qa", "was not trained to answer questions")
     return self._both(self._objective.answer, video, question)
 
   def entities(self, video: np.ndarray) -> np.ndarray:
-    """What the prompter sees: probabilities float32 (B, entities), by the prompts for videos."""
+    """What the prompter sees, by its prompts for videos.
+
+    Args:
+      video: clips (B, T, H, W, 3), as in `encode`.
+
+    Returns:
+      Probabilities float32 (B, entities) that sum to 1, in the order of `config.entities`.
+
+    Raises:
+      UserError: of a model without a prompter.
+    """
     if "video_prompts" not in self._variables.get("prompter", {}):
       raise UserError("this model has no prompter with entity prompts.")
     batch, _ = self._batch(video)

@@ -18,13 +18,29 @@ prepare  films to records, in turns with decoding the same files and nothing els
 flops  the matrix products of VATT in closed form, beside the paper's figures.
 """
 
-import json
-
 from absl import flags
-from etils import epath
 from ml_collections import config_flags
 
 from vatt_jax import errors
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
+  flags.DEFINE_string("json", None, "Where the report goes, beside being printed.", flag_values=values)
+  flags.DEFINE_string("source", None, "Folder of media, for `prepare`.", flag_values=values)
+  flags.DEFINE_integer("repetitions", 7, "How often everything is timed.", flag_values=values)
+  flags.DEFINE_integer("vocabulary_size", 65_536, "Words of the text tower.", flag_values=values)
+
+
+if __name__ == "__main__":  # Here, so that --help need not wait for JAX and TensorFlow.
+  define_flags(flags.FLAGS)
+  errors.run(__spec__.name)
+
+import json
+
+from etils import epath
+
 from vatt_jax.benchmarks import flops, input as input_lib, loss, prepare, step
 from vatt_jax.training import memory
 
@@ -49,17 +65,3 @@ def main(argv) -> None:
   report = modes[argv[1]]()
   if values.json:
     epath.Path(values.json).write_text(json.dumps(report, indent=2) + "\n")
-
-
-def define_flags(values: flags.FlagValues) -> None:
-  """Only for the program itself: flags of several programs may have the same name."""
-  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
-  flags.DEFINE_string("json", None, "Where the report goes, beside being printed.", flag_values=values)
-  flags.DEFINE_string("source", None, "Folder of media, for `prepare`.", flag_values=values)
-  flags.DEFINE_integer("repetitions", 7, "How often everything is timed.", flag_values=values)
-  flags.DEFINE_integer("vocabulary_size", 65_536, "Words of the text tower.", flag_values=values)
-
-
-if __name__ == "__main__":
-  define_flags(flags.FLAGS)
-  errors.run(main)

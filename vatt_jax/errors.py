@@ -1,6 +1,7 @@
 """Errors that are the user's, and how every program ends: 0 done, 2 the user's error (one sentence), 1 a bug."""
 
 from collections.abc import Callable
+import importlib
 import sys
 
 from absl import app, flags, logging
@@ -10,18 +11,20 @@ class UserError(Exception):
   """Something that the user can put right; the message is a sentence that says how."""
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-  """Runs an absl program with the exit codes of the project.
+def run(main: Callable[[list[str]], None] | str) -> None:
+  """Runs an absl program with the exit codes of the project. Its flags are defined already.
 
   Args:
-    main: takes the arguments that are not flags; may raise `UserError`.
+    main: takes the arguments that are not flags; may raise `UserError`. Or the name of the module whose `main` that is,
+      which is imported only when the flags are read: a program calls this above its own imports, so that `--help` and wrong
+      flags are answered at once.
   """
 
   def guarded(argv):
     if not flags.FLAGS["verbosity"].present:  # What matters is printed by the programs themselves.
       logging.set_verbosity(logging.ERROR)
     try:
-      main(argv)
+      (importlib.import_module(main).main if isinstance(main, str) else main)(argv)
     except UserError as error:
       _exit(str(error))
 

@@ -11,17 +11,42 @@ evaluators or another data set; of several directories behind commas, such as of
 reported. Figures are printed and appended to WORKDIR/eval.jsonl; pictures go into WORKDIR/report.html.
 """
 
+from absl import flags
+from ml_collections import config_flags
+
+from vatt_jax import errors
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  config_flags.DEFINE_config_file(
+    "config", None, "Evaluators and data set to use instead of the run's own.", flag_values=values
+  )
+  flags.DEFINE_string("workdir", None, "A run of `train`: its newest checkpoint is evaluated.", flag_values=values)
+  flags.DEFINE_string(
+    "checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.", flag_values=values
+  )
+  flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.", flag_values=values)
+  flags.DEFINE_string(
+    "best", "", "Keep the checkpoint where this figure is best in WORKDIR/best, such as eval/validation/top_1.",
+    flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1, flag_values=values)
+
+
+if __name__ == "__main__":  # Here, so that --help need not wait for JAX and TensorFlow.
+  define_flags(flags.FLAGS)
+  errors.run(__spec__.name)
+
 import hashlib
 import re
 import time
 
-from absl import flags
 from etils import epath
 import ml_collections
-from ml_collections import config_flags
 import tensorflow as tf
 
-from vatt_jax import errors, jobs, storage
+from vatt_jax import jobs, storage
 from vatt_jax.data import text
 from vatt_jax.training import checkpoints, mesh as mesh_lib, processes, workdir as workdir_lib
 from vatt_jax.training.best import Best
@@ -220,25 +245,3 @@ def table(metrics: dict[str, float]) -> str:
     lines.append("(in brackets: chance)")
   others = sorted(key for key in metrics if key.rsplit("/", 1)[0] not in directions)
   return "\n".join([*lines, *(f"{key.removeprefix('eval/'):34s} {metrics[key]:15.4g}" for key in others)])
-
-
-def define_flags(values: flags.FlagValues) -> None:
-  """Only for the program itself: flags of several programs may have the same name."""
-  config_flags.DEFINE_config_file(
-    "config", None, "Evaluators and data set to use instead of the run's own.", flag_values=values
-  )
-  flags.DEFINE_string("workdir", None, "A run of `train`: its newest checkpoint is evaluated.", flag_values=values)
-  flags.DEFINE_string(
-    "checkpoint", None, "One checkpoint, WORKDIR/checkpoints/<step>, or a workdir.", flag_values=values
-  )
-  flags.DEFINE_boolean("follow", False, "Evaluate each new checkpoint until training is done.", flag_values=values)
-  flags.DEFINE_string(
-    "best", "", "Keep the checkpoint where this figure is best in WORKDIR/best, such as eval/validation/top_1.",
-    flag_values=values,
-  )  # fmt: skip
-  flags.DEFINE_float("poll_seconds", 5.0, "How often --follow looks.", lower_bound=0.1, flag_values=values)
-
-
-if __name__ == "__main__":
-  define_flags(flags.FLAGS)
-  errors.run(main)

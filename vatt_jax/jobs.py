@@ -74,6 +74,43 @@ def input_options(data: ml_collections.ConfigDict, labels: tuple[str, ...] = ())
     raise UserError(f"config.data cannot be used: {error}.") from error
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A checkpoint, opened: what it takes to run its model.
+
+  Attributes:
+    place: of the checkpoint.
+    config: of the run that made it, with `entities`, names of what a prompter knows.
+    objective, options, tokenizer: as they were in training.
+    variables: host arrays {"params": ..., ...}.
+  """
+
+  place: epath.Path
+  config: ml_collections.ConfigDict
+  objective: object
+  options: pipeline.InputOptions
+  tokenizer: text.Tokenizer | None
+  variables: dict
+
+
+def open_checkpoint(place: str) -> Trained:
+  """The model of a workdir (its newest checkpoint), of one `checkpoints/<step>`, or of a converted directory.
+
+  Raises:
+    UserError: where there is no checkpoint.
+  """
+  checkpoint = checkpoints.find(place)
+  home = checkpoints.home(checkpoint)
+  config = ml_collections.ConfigDict(checkpoints.manifest(checkpoint)["config"], convert_dict=True)
+  kept, named = home / LABELS, home / ENTITIES
+  config.entities = named.read_text().splitlines() if named.exists() else []
+  options = input_options(config.data, tuple(kept.read_text().splitlines()) if kept.exists() else ())
+  special = options.text is not None and options.text.special_tokens
+  tokenizer = text.load_tokenizer(home, special_tokens=special)
+  objective = objectives.build(config, options, tokenizer.vocabulary_size if tokenizer else 0)
+  return Trained(checkpoint, config, objective, options, tokenizer, checkpoints.restore_variables(checkpoint))
+
+
 def starts(init_from: str) -> list[str]:
   """The places of `config.init_from`: one, or several behind commas, each with a part of the model."""
   return [place.strip() for place in init_from.split(",") if place.strip()]

@@ -9,19 +9,46 @@ The first two compile the training step, the same as `train` does, with the comp
 with --search these changes are tried until one does. The last prints reports as one table.
 """
 
+from absl import flags
+from ml_collections import config_flags
+
+from vatt_jax import errors
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
+  flags.DEFINE_string(
+    "topology",
+    None,
+    "Hardware, such as tpu:v5e:16x16 or gpu:h100:8; without one all that are known are listed.",
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    "slices", 1, "TPU slices of that topology; config.mesh's replica runs over them.", flag_values=values
+  )
+  flags.DEFINE_string("json", None, "Where the report goes, beside being printed.", flag_values=values)
+  flags.DEFINE_string("name", None, "What the report calls itself in a table.", flag_values=values)
+  flags.DEFINE_integer("vocabulary_size", 65_536, "Words of the text tower.", flag_values=values)
+  flags.DEFINE_boolean("search", False, "Where a step does not fit, try changes until it does.", flag_values=values)
+  flags.DEFINE_boolean("table", False, "Print the reports named as one table.", flag_values=values)
+
+
+if __name__ == "__main__":  # Here, so that --help need not wait for JAX and TensorFlow.
+  define_flags(flags.FLAGS)
+  errors.run(__spec__.name)
+
 from collections.abc import Iterator, Sequence
 import copy
 import json
 import math
 import time
 
-from absl import flags
 from etils import epath
 import jax
-from ml_collections import config_flags
 import tensorflow as tf
 
-from vatt_jax import errors, jobs, objectives
+from vatt_jax import jobs, objectives
 from vatt_jax.training import (
   collectives,
   flops,
@@ -252,22 +279,3 @@ def table(reports: Sequence[dict]) -> str:
 
 def _gib(size: float) -> str:
   return f"{size / 2**30:.2f} GiB" if math.isfinite(size) else "unknown"
-
-
-def define_flags(values: flags.FlagValues) -> None:
-  """Only for the program itself: flags of several programs may have the same name."""
-  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
-  flags.DEFINE_string("topology", None, f"Hardware: {topologies.KNOWN}, and other shapes of these.", flag_values=values)
-  flags.DEFINE_integer(
-    "slices", 1, "TPU slices of that topology; config.mesh's replica runs over them.", flag_values=values
-  )
-  flags.DEFINE_string("json", None, "Where the report goes, beside being printed.", flag_values=values)
-  flags.DEFINE_string("name", None, "What the report calls itself in a table.", flag_values=values)
-  flags.DEFINE_integer("vocabulary_size", 65_536, "Words of the text tower.", flag_values=values)
-  flags.DEFINE_boolean("search", False, "Where a step does not fit, try changes until it does.", flag_values=values)
-  flags.DEFINE_boolean("table", False, "Print the reports named as one table.", flag_values=values)
-
-
-if __name__ == "__main__":
-  define_flags(flags.FLAGS)
-  errors.run(main)

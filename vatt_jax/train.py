@@ -7,19 +7,33 @@ Run the same command again and it goes on where it stopped. Any field of the con
 On several hosts the same command runs on each; launch/ has scripts that do so.
 """
 
+from absl import flags
+from ml_collections import config_flags
+
+from vatt_jax import errors
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
+  flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.", flag_values=values)
+
+
+if __name__ == "__main__":  # Here, so that --help need not wait for JAX and TensorFlow.
+  define_flags(flags.FLAGS)
+  errors.run(__spec__.name)
+
 from collections.abc import Callable
 import contextlib
 import dataclasses
 import os
 import sys
 
-from absl import flags
 from etils import epath
 import jax
-from ml_collections import config_flags
 import tensorflow as tf
 
-from vatt_jax import errors, jobs, storage
+from vatt_jax import jobs, storage
 from vatt_jax.data import order as order_lib, pipeline, records as records_lib
 from vatt_jax.training import (
   checkpoints,
@@ -340,14 +354,3 @@ def _write(k: int, metrics: dict, skipped: list, run: _Run) -> None:
       f"the last {in_a_row} updates were not finite, from batch {k - in_a_row} (step {k - in_a_row + 1}) on: lower "
       "config.optimizer.learning_rate or set config.optimizer.clip_global_norm; the checkpoints before are intact."
     )
-
-
-def define_flags(values: flags.FlagValues) -> None:
-  """Only for the program itself: flags of several programs may have the same name."""
-  config_flags.DEFINE_config_file("config", None, "Config file; its arguments follow a colon.", flag_values=values)
-  flags.DEFINE_string("workdir", None, "Where checkpoints, metrics and the report go.", flag_values=values)
-
-
-if __name__ == "__main__":
-  define_flags(flags.FLAGS)
-  errors.run(main)

@@ -226,6 +226,22 @@ def decode(record: bytes) -> dict:
   return values
 
 
+def encode(values: dict[str, list]) -> bytes:
+  """A record as `pipeline.example_function` reads it, of features by their names in `FEATURES`; what is missing is empty.
+
+  Args:
+    values: name -> list of str, bytes, int or float; `audio/samples` is one bytes object.
+  """
+  example = tf.train.Example()
+  for name, items in values.items():
+    feature, dtype = example.features.feature[name], FEATURES[name].dtype
+    if dtype == tf.string:
+      feature.bytes_list.value.extend(item.encode() if isinstance(item, str) else item for item in items)
+    else:
+      (feature.int64_list if dtype == tf.int64 else feature.float_list).value.extend(items)
+  return example.SerializeToString()
+
+
 def _info(directory: str) -> dict:
   path = epath.Path(directory) / "clips" / VERSION / "dataset_info.json"
   if not directory or not path.exists():

@@ -9,6 +9,22 @@ MODALITIES = ("video", "audio", "text")
 DIRECTIONS = tuple((source, target) for source in MODALITIES for target in MODALITIES if source != target)
 
 
+Spaces = Mapping[tuple[str, str], tuple[str, str]]
+
+
+def meeting(spaces: Spaces, source: str, target: str) -> tuple[str, str] | None:
+  """The outputs that stand for two modalities where they meet, (source's, target's); None if they do not meet.
+
+  Args:
+    spaces: one entry for each unordered pair, such as ("video", "text") -> ("video/vt", "text/vt").
+  """
+  if (source, target) in spaces:
+    return spaces[source, target]
+  if (target, source) in spaces:
+    return spaces[target, source][::-1]
+  return None
+
+
 @dataclasses.dataclass(frozen=True)
 class EmbeddedSet:
   """One evaluation set after the encoders; row i of everything belongs to clip i.
@@ -36,7 +52,7 @@ class EmbeddedSet:
   name: str
   embeddings: Mapping[str, np.ndarray]
   present: Mapping[str, np.ndarray]
-  spaces: Mapping[tuple[str, str], tuple[str, str]]
+  spaces: Spaces
   captions: Sequence[str]
   languages: Sequence[str]
   labels: Sequence[str]
@@ -63,11 +79,7 @@ class EmbeddedSet:
 
   def outputs(self, source: str, target: str) -> tuple[str, str] | None:
     """The outputs that stand for two modalities where they meet, (source's, target's); None if they do not meet."""
-    if (source, target) in self.spaces:
-      return self.spaces[source, target]
-    if (target, source) in self.spaces:
-      return self.spaces[target, source][::-1]
-    return None
+    return meeting(self.spaces, source, target)
 
   def rows(self, source: str, target: str) -> np.ndarray:
     """Indices of the clips that have both modalities, int (m,), ascending; empty if the two do not meet."""

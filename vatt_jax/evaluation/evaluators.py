@@ -9,7 +9,7 @@ import numpy as np
 from vatt_jax.data import label as label_lib, records as records_lib, text as text_lib
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import classification, matching, probes
-from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet
+from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet, meeting
 from vatt_jax.evaluation.retrieval import (
   NothingToCompare,
   cosine_similarity,
@@ -187,8 +187,7 @@ def zero_shot_classification(name, config, setting, variables, records, views) -
   A class is the mean of the unit vectors of its prompts, `config.templates` with its name for {}; a clip is the mean of
   its views. With `config.multiple` clips may have several labels.
   """
-  spaces = {**setting.spaces, **{pair[::-1]: outputs[::-1] for pair, outputs in setting.spaces.items()}}
-  outputs = spaces.get((config.modality, "text"))
+  outputs = meeting(setting.spaces, config.modality, "text")
   if outputs is None or setting.tokenizer is None:
     raise NothingToCompare(
       f"config.evaluators.{name} needs a model in which {config.modality!r} and text meet, with a vocabulary."

@@ -5,18 +5,22 @@ import contextlib
 import json
 
 from etils import epath
+from flax import traverse_util
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import safetensors.numpy
 
 from vatt_jax import storage
 from vatt_jax.errors import UserError
 from vatt_jax.training import processes
+from vatt_jax.training.sharding import path_name
 from vatt_jax.training.state import State
 from vatt_jax.training.workdir import reason
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
+SAFETENSORS = "model.safetensors"  # of an exported directory, instead of `state`
 
 
 class Checkpoints:
@@ -147,6 +151,8 @@ def restore(checkpoint: epath.Path, like: State) -> State:
 
 def restore_variables(checkpoint: epath.Path) -> dict:
   """The variables {"params": ..., ...} of a checkpoint as host arrays: the average if there is one, no optimizer."""
+  if (checkpoint / SAFETENSORS).exists():
+    return nested(safetensors.numpy.load((checkpoint / SAFETENSORS).read_bytes()))
   checkpointer = ocp.PyTreeCheckpointer()
   metadata = ocp.PyTreeCheckpointHandler().metadata((checkpoint / "state").resolve()).tree
   averaged = bool(metadata.get("ema"))
@@ -156,7 +162,19 @@ def restore_variables(checkpoint: epath.Path) -> dict:
   return {"params": tree["ema" if averaged else "params"], **tree["model_state"]}
 
 
-def save_variables(place: str, variables: dict, manifest: dict, files: Mapping[str, bytes]) -> None:
+def flat(tree: dict) -> dict[str, np.ndarray]:
+  """'/'-joined path -> leaf, in the order of the paths."""
+  return dict(sorted((path_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)))
+
+
+def nested(arrays: Mapping[str, np.ndarray]) -> dict:
+  """What `flat` was given."""
+  return traverse_util.unflatten_dict(dict(arrays), sep="/")
+
+
+def save_variables(
+  place: str, variables: dict, manifest: dict, files: Mapping[str, bytes], *, portable: bool = False
+) -> None:
   """Writes a checkpoint that is not a run's: no optimizer. The directory appears in one piece.
 
   Args:
@@ -164,15 +182,20 @@ def save_variables(place: str, variables: dict, manifest: dict, files: Mapping[s
     variables: {"params": ..., ...} of host arrays.
     manifest: as a run's.
     files: relative path -> content, what else lies in the directory.
+    portable: as one file of safetensors instead of Orbax's state.
   """
   target = epath.Path(place).resolve()
   temporary = target.parent / f".{target.name}.partial"
   if temporary.exists():  # Of a process that was killed.
     temporary.rmtree()
   temporary.mkdir(parents=True)
-  tree = {"params": variables["params"], "model_state": {k: v for k, v in variables.items() if k != "params"}}
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(temporary / "state", tree)
+  if portable:
+    content = {name: np.ascontiguousarray(leaf) for name, leaf in flat(variables).items()}
+    (temporary / SAFETENSORS).write_bytes(safetensors.numpy.save(content))
+  else:
+    tree = {"params": variables["params"], "model_state": {k: v for k, v in variables.items() if k != "params"}}
+    with ocp.StandardCheckpointer() as checkpointer:
+      checkpointer.save(temporary / "state", tree)
   for name, content in files.items():
     (temporary / name).parent.mkdir(parents=True, exist_ok=True)
     (temporary / name).write_bytes(content)
