@@ -13,9 +13,40 @@ COLOURS = "red 30\nblue 20\ngreen\nyellow\tThe colour of lemons.\n"
 
 
 def test_the_twelve_templates():
-  video, image = (prompt.SOURCES["templates"](begins) for begins in (prompt.VIDEO, prompt.IMAGE))
+  video, image = (prompt.SOURCES["templates"]("cat", begins, "") for begins in (prompt.VIDEO, prompt.IMAGE))
   assert len(set(video)) == len(set(image)) == 12
-  assert "A video footage of one {}." in video and "A good photo of the {}." in image
+  assert "A video footage of one cat." in video and "A good photo of the cat." in image
+
+
+def test_every_source_says_what_it_is_called():
+  ask = lambda source, meaning: prompt.SOURCES[source]("cat", prompt.VIDEO, meaning)
+  assert ask("noun", "an animal") == ["cat"] and ask("template", "an animal") == ["A video of a cat."]
+  assert ask("definition", "an animal") == ["cat: an animal."] and len(ask("templates_definition", "an animal")) == 13
+  for source in ("definition", "templates_definition"):  # What WordNet lacks.
+    assert ask(source, "") == ask("templates", "")
+
+
+def test_nouns_of_a_data_set_become_its_entities(miniature, tmp_path, capsys):
+  """The captions read "A red square and a low tone, number 7 of train."; every eleventh of 48 clips has none."""
+  path = tmp_path / "nouns.txt"
+  prompt.write_nouns(miniature, str(path), most=3)
+  lines = path.read_text().splitlines()
+  assert {"square\t44", "tone\t44"} < set(lines) and len(lines) == 3
+  assert list(prompt.read_entities(str(path), 10)) == [line.split("\t")[0] for line in lines]
+  assert "44 captions have" in capsys.readouterr().out
+  with pytest.raises(UserError, match="exists already"):
+    prompt.write_nouns(miniature, str(path))
+  with pytest.raises(UserError, match="0 captions in 'fr'"):
+    prompt.write_nouns(miniature, str(tmp_path / "others.txt"), language="fr")
+
+
+def test_definitions_without_wordnet_are_refused_with_the_way_out(monkeypatch, tmp_path):
+  monkeypatch.setenv("VATT_JAX_CACHE", str(tmp_path))
+  monkeypatch.setenv("PATH", "")
+  monkeypatch.setattr(prompt.wordnet, "INSTALLED", tmp_path / "nowhere")
+  (tmp_path / "colours.txt").write_text(COLOURS)
+  with pytest.raises(UserError, match="WordNet needs a Debian or Ubuntu machine.*entity<TAB>text"):
+    prompt.prompt("nowhere", str(tmp_path / "colours.txt"), str(tmp_path / "teacher"), "definition")
 
 
 def test_entities_are_read_as_they_are_written(tmp_path):

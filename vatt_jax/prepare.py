@@ -141,11 +141,11 @@ def _find(kind: str, source: str, output: str, options: dict):
 
   media = {name: value for name, value in options.items() if name != "vocabulary_size"}
   if kind == "demo":
-    from vatt_jax.preparation import stamps
+    from vatt_jax.preparation import debian, stamps
 
     try:
       return stamps.units(**media), {}
-    except stamps.Unavailable as error:
+    except debian.Unavailable as error:
       raise errors.UserError(str(error)) from error
   remembered = digests.Digests(os.path.join(output, ".work", "digests.jsonl"))
   options = units.Options(**media)

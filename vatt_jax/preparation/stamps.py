@@ -11,12 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import io
-import lzma
-import os
 import pathlib
-import shutil
-import subprocess
-import tarfile
 import urllib.parse
 
 import av
@@ -24,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from vatt_jax.cache import cache_directory
+from vatt_jax.preparation import debian
 from vatt_jax.preparation.clips import Caption, Clip
 from vatt_jax.preparation.units import Decoded, Problem
 
@@ -35,10 +31,6 @@ LOUDNESS = 0.08  # root mean square of every voice; the readers differ by 20 dB
 # Few colours, so that none gives a picture away.
 BACKGROUNDS = ((236, 240, 244), (250, 228, 208), (214, 234, 214), (208, 222, 246), (246, 214, 226), (250, 244, 200))
 VALIDATION_SHARE, TEST_SHARE = 0.10, 0.15  # of the English captions
-
-
-class Unavailable(Exception):
-  """The package cannot be had on this machine; the message says what to do instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +97,7 @@ def units(*, short_side: int = 128, frames_per_second: float = 10, sample_rate_h
   """All stamps that have a picture, an English caption, and a voice with a caption in the same language.
 
   Raises:
-    Unavailable: where the package is neither cached nor to be downloaded.
+    debian.Unavailable: where the package is neither cached nor to be downloaded.
   """
   root = fetch()
   stamps = []
@@ -130,70 +122,11 @@ def split_of(english_caption: str) -> str:
 def fetch() -> pathlib.Path:
   """The folder of the unpacked stamps, downloaded if need be; neither root nor an installation is needed."""
   installed = pathlib.Path("/usr/share/tuxpaint/stamps")
-  unpacked = cache_directory() / PACKAGE
-  stamps = unpacked / "usr/share/tuxpaint/stamps"
-  if stamps.is_dir():
-    return stamps
-  if (installed / "animals").is_dir():
+  if (installed / "animals").is_dir() and not (cache_directory() / PACKAGE).is_dir():
     return installed
-  package = _download(cache_directory() / "packages")
-  partial = cache_directory() / f"{PACKAGE}.partial"
-  shutil.rmtree(partial, ignore_errors=True)
-  try:
-    _unpack(package, partial)
-  except (tarfile.TarError, EOFError, lzma.LZMAError, ValueError, subprocess.CalledProcessError) as error:
-    package.unlink()
-    raise Unavailable(f"{package} is damaged and was deleted ({error}); try again.") from error
-  shutil.rmtree(unpacked, ignore_errors=True)
-  partial.rename(unpacked)
-  package.unlink()
-  return stamps
-
-
-def _download(folder: pathlib.Path) -> pathlib.Path:
-  instead = (
-    "The demo set needs a Debian or Ubuntu machine that reaches its package archive. Instead, point at your own "
-    "media with --source=FOLDER, or put the package's .deb into " + str(folder)
+  return debian.fetch(
+    PACKAGE, "usr/share/tuxpaint/stamps", KNOWN_SHA256, "The demo set", "point at your own media with --source=FOLDER"
   )
-  folder.mkdir(parents=True, exist_ok=True)
-  if found := sorted(folder.glob(f"{PACKAGE}_*.deb")):
-    return found[-1]
-  if shutil.which("apt-get") is None:
-    raise Unavailable(f"apt-get is not on this machine. {instead}")
-  download = lambda: subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, capture_output=True, text=True)
-  done = download()
-  if done.returncode and hasattr(os, "geteuid") and os.geteuid() == 0:  # A fresh image has no package lists.
-    subprocess.run(["apt-get", "update"], capture_output=True)
-    done = download()
-  found = sorted(folder.glob(f"{PACKAGE}_*.deb"))
-  if done.returncode or not found:
-    reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    raise Unavailable(f"apt-get could not download {PACKAGE}: {reason} {instead}")
-  digest = hashlib.sha256(found[-1].read_bytes()).hexdigest()
-  if digest not in KNOWN_SHA256:
-    print(f"note: {found[-1].name} is not the version that the README's figures were made with (sha256 {digest}).")
-  return found[-1]
-
-
-def _unpack(package: pathlib.Path, folder: pathlib.Path) -> None:
-  """Unpacks the stamps of a .deb: an `ar` archive whose member data.tar.* holds the files."""
-  if shutil.which("dpkg-deb"):
-    subprocess.run(["dpkg-deb", "-x", str(package), str(folder)], check=True, capture_output=True)
-    return
-  content = package.read_bytes()
-  if content[:8] != b"!<arch>\n":
-    raise ValueError("it is not a Debian package")
-  place = 8
-  while place + 60 <= len(content):
-    member, size = content[place : place + 16].decode().strip().rstrip("/"), int(content[place + 48 : place + 58])
-    place += 60
-    if member.startswith("data.tar"):
-      with tarfile.open(fileobj=io.BytesIO(content[place : place + size])) as archive:
-        wanted = [item for item in archive if "/tuxpaint/stamps/" in item.name or "/doc/" in item.name]
-        archive.extractall(folder, wanted, filter="data")
-      return
-    place += size + size % 2
-  raise ValueError("it holds no data")
 
 
 def _find_voices(picture: pathlib.Path):
