@@ -297,6 +297,7 @@ def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collec
       "colour_jitter": 0.0,
   })  # fmt: skip
   config.data.video.sampling = sampling
+  config.data.mixture_by = "batch"  # Batches of pictures (records of one frame) and of videos take turns.
   config.data.text = ml_collections.ConfigDict({
       "length": text_length, "candidates": 1, "lower_case": False, "special_tokens": True, "examples": "clips",
   })  # fmt: skip
@@ -356,6 +357,30 @@ def alpro_questions(answers: int) -> ml_collections.ConfigDict:
     "validation": classification("validation", "every"),
     "test": classification("test", "final"),
   }
+  return config
+
+
+def demo_alpro(config: ml_collections.ConfigDict, steps: int, learning_rate: float = 1e-3) -> ml_collections.ConfigDict:
+  """The argument `demo` of ALPRO's stages: the demo set's pictures and clips, from scratch, on two cores.
+
+  `launch/alpro_demo.sh` runs them one after the other.
+  """
+  config.total_steps, config.batch_size = steps, 48
+  config.log_every_steps, config.checkpoint_every_steps, config.evaluate_every_steps = 20, 100, 200
+  config.model.update({
+      "video_size": "demo", "text_size": "4x128x512x4x32", "fusion_layers": 2, "embedding_width": 128, "max_length": 24,
+      "drop_path": 0.0,
+  })  # fmt: skip
+  config.data.directory = "data/demo_clips"
+  config.data.mixture = (("data/demo_pictures", 1), ("data/demo_clips", 1))
+  config.data.video.update({
+      "frames": 2, "size": 64, "patch": (1, 8, 8), "crop": "inception", "min_area": 0.3, "flip": True,
+      "colour_jitter": 0.8, "rand_augment": "", "stills": "",
+  })  # fmt: skip
+  config.data.text.update({"length": 24, "lower_case": True, "examples": "clips"})
+  config.optimizer.update({"learning_rate": learning_rate, "warmup_steps": steps // 10, "weight_decay": 0.05})
+  if config.objective.name == "alpro":
+    config.objective.mask_id = -1
   return config
 
 

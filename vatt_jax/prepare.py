@@ -1,6 +1,7 @@
 r"""Turns media into a data set of clips that `train` and `evaluate` read.
 
   python -m vatt_jax.prepare --source=demo --output=data/demo        # a small real data set, downloaded
+  python -m vatt_jax.prepare --source=demo:clips --output=DIR        # its silent clips, or demo:pictures, in English
   python -m vatt_jax.prepare --source=~/videos --output=data/mine    # every video and sound file below a folder
   python -m vatt_jax.prepare --source=clips.csv --output=data/mine   # a manifest: one clip, or one file, a row
   python -m vatt_jax.prepare --source=tfds:msrvtt --manual_dir=~/msrvtt --output=data/msrvtt    # a public data set
@@ -105,7 +106,7 @@ def main(argv: list[str]) -> None:
 
 
 def _kind(source: str) -> str:
-  if source == "demo":
+  if source.partition(":")[0] == "demo" and not os.path.exists(source):
     return "demo"
   if source.startswith("tfds:"):
     return "tfds"
@@ -143,8 +144,11 @@ def _find(kind: str, source: str, output: str, options: dict):
   if kind == "demo":
     from vatt_jax.preparation import debian, stamps
 
+    variant = source.partition(":")[2]
+    if variant not in stamps.KINDS:
+      raise errors.UserError(f"{source} is none of demo, {', '.join(f'demo:{each}' for each in stamps.KINDS if each)}.")
     try:
-      return stamps.units(**media), {}
+      return stamps.silent_units(variant, **media) if variant else stamps.units(**media), {}
     except debian.Unavailable as error:
       raise errors.UserError(str(error)) from error
   remembered = digests.Digests(os.path.join(output, ".work", "digests.jsonl"))
