@@ -191,6 +191,18 @@ def matching(split: str, when: str, candidates: int = 0) -> ml_collections.Confi
   })  # fmt: skip
 
 
+def entities(split: str, when: str, draws: int = 4, examples: int = 12) -> ml_collections.ConfigDict:
+  """Whether ALPRO's teacher is right: its entities of `draws` rectangles of each clip against the caption's nouns.
+
+  Args:
+    examples: clips that the report shows, with what all parts of the model say of them.
+  """
+  return ml_collections.ConfigDict({
+      "kind": "entities", "split": split, "when": when, "windows": 1, "draws": draws, "examples": examples,
+      "threshold": 0.2, "batch_size": 64,
+  })  # fmt: skip
+
+
 PROBES = {  # The low-rank classifier as in the paper; the constant of the machine is the official code's.
   "low_rank": {
       "components": 128, "kept": 0.1, "learning_rate": 5e-4, "batch_size": 64, "steps": 50_000, "epochs": 0, "l2": 0.0,
@@ -368,16 +380,16 @@ def demo_alpro(config: ml_collections.ConfigDict, steps: int, learning_rate: flo
   config.total_steps, config.batch_size = steps, 48
   config.log_every_steps, config.checkpoint_every_steps, config.evaluate_every_steps = 20, 100, 200
   config.model.update({
-      "video_size": "demo", "text_size": "4x128x512x4x32", "fusion_layers": 2, "embedding_width": 128, "max_length": 24,
+      "video_size": "demo", "text_size": "4x128x512x4x32", "fusion_layers": 2, "embedding_width": 128, "max_length": 16,
       "drop_path": 0.0,
   })  # fmt: skip
   config.data.directory = "data/demo_clips"
   config.data.mixture = (("data/demo_pictures", 1), ("data/demo_clips", 1))
   config.data.video.update({
-      "frames": 2, "size": 64, "patch": (1, 8, 8), "crop": "inception", "min_area": 0.3, "flip": True,
+      "frames": 2, "size": 48, "patch": (1, 8, 8), "crop": "inception", "min_area": 0.3, "flip": True,
       "colour_jitter": 0.8, "rand_augment": "", "stills": "",
   })  # fmt: skip
-  config.data.text.update({"length": 24, "lower_case": True, "examples": "clips"})
+  config.data.text.update({"length": 16, "lower_case": True, "examples": "clips"})
   config.optimizer.update({"learning_rate": learning_rate, "warmup_steps": steps // 10, "weight_decay": 0.05})
   if config.objective.name == "alpro":
     config.objective.mask_id = -1

@@ -40,14 +40,15 @@ EVALUATIONS = {
   "configs/evaluate/probe_esc50.py": ["", "official"],
   "configs/evaluate/probe_hmdb51.py": ["", "official"],
   "configs/evaluate/probe_ucf101.py": ["", "official"],
+  "configs/evaluate/teacher.py": ["", "validation"],
   "configs/evaluate/zero_shot_didemo.py": ["", "alpro"],
   "configs/evaluate/zero_shot_msrvtt.py": ["", "alpro"],
   "configs/evaluate/zero_shot_youcook2.py": ["", "alpro"],
 }
-DOWNSTREAM = {  # What both papers measure, and any folder.
+DOWNSTREAM = {  # What both papers measure, any folder, and the teacher of one.
   "finetune": "kinetics400 kinetics600 kinetics700 moments_in_time audioset imagenet ucf101 hmdb51 esc50 msrvtt_retrieval "
   "didemo_retrieval msrvtt_qa msvd_qa folder",
-  "evaluate": "probe_ucf101 probe_hmdb51 probe_esc50 zero_shot_msrvtt zero_shot_youcook2 zero_shot_didemo folder",
+  "evaluate": "probe_ucf101 probe_hmdb51 probe_esc50 zero_shot_msrvtt zero_shot_youcook2 zero_shot_didemo folder teacher",
 }
 VARIANTS = [(file, argument) for file, arguments in CONFIGS.items() for argument in arguments]
 FIELDS = {

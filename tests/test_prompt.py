@@ -5,7 +5,7 @@ import pytest
 
 from tests.test_configs import load
 import vatt_jax
-from vatt_jax import prompt, train
+from vatt_jax import evaluate, prompt, train
 from vatt_jax.errors import UserError
 from vatt_jax.training import checkpoints
 
@@ -76,6 +76,9 @@ def test_a_prompter_teaches(miniature, tmp_path):
   frames = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3)).astype(np.uint8)
   seen = model.entities(frames)
   assert seen.shape == (2, 4) and tuple(model.config.entities) == ("red", "blue", "green", "yellow")
+  asked = load("configs/evaluate/teacher.py", "smoke")[1]
+  right = evaluate.evaluate(checkpoints.find(teacher), asked)
+  assert right["eval/teacher/rectangles"] == 4 * 10 and right["eval/teacher/chance/top_5"] == 1  # Of 4 entities.
   with pytest.raises(UserError, match="holds something already"):
     prompt.prompt(str(tmp_path / "prompter"), str(tmp_path / "colours.txt"), teacher)
 
@@ -86,3 +89,7 @@ def test_a_prompter_teaches(miniature, tmp_path):
   trained = vatt_jax.load(str(tmp_path / "alpro"))
   np.testing.assert_allclose(trained.entities(frames), seen, atol=1e-5)  # The teacher is what it was.
   assert trained.config.entities == model.config.entities
+  same = evaluate.evaluate(checkpoints.find(str(tmp_path / "alpro")), asked)
+  assert same["eval/teacher/dropped/paper"] == right["eval/teacher/dropped/paper"]
+  page = (tmp_path / "alpro" / "report.html").read_text()
+  assert "What is seen: teacher" in page and "Hidden words" in page and "own caption" in page

@@ -301,3 +301,20 @@ def test_requirements_are_pinned_to_the_jax_that_is_tested(name):
   assert all("==" in line for line in lines if line)
   jax = [line.split("==")[1] for line in lines if line.startswith("jax")]
   assert f"jax=={jax[0]}" in (ROOT / "requirements.txt").read_text().splitlines() and len(set(jax)) == 1
+
+
+def test_the_alpro_demo_hands_each_stage_to_the_next():
+  done = launch("alpro_demo.sh", "--dry_run", "--data=d", "--runs=r", "--weights=w", "--prompts=noun")
+  assert done.returncode == 0, done.stderr
+  commands = [line.removeprefix("== python -m vatt_jax.") for line in done.stdout.splitlines() if "python -m" in line]
+  assert [command.split()[0] for command in commands] == "prepare prepare train prompt prompt train train".split()
+  configs = [re.search(r"--config=(\S+):demo", command)[1] for command in commands if command.startswith("train")]
+  assert all((ROOT / config).exists() for config in configs)
+  made = set()
+  for command in commands:
+    used = re.findall(r"(?<=\W)[drw]/\w+(?:\.txt)?", command)
+    new = [place for place in used if f"--output={place}" in command or f"--workdir={place}" in command]
+    assert set(used) - set(new) <= made
+    made |= set(new)
+  assert "--prompts=noun" in commands[4]
+  assert launch("alpro_demo.sh", "--what").returncode == 2
