@@ -31,13 +31,17 @@ def get_config(arg=""):
   config.data.video.update({"crop": "squash", "rand_augment": "video", "stills": "alpro"})
   config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 5_000, "clip_global_norm": 20.0})
   config.evaluators = {"validation": common.retrieval("validation", "every")}
+  if config.objective.terms.pem:
+    config.evaluators["teacher"] = common.entities("validation", "final")
   if "official" in args:
     config.optimizer.weight_decay = 0.0
     config.objective.label_filter = "official"
   if "scratch" in args:
     config.objective.mask_id = -1
+    config.init_ignore = "^params/"  # What no start brings.
   if "demo" in args:
     config.init_from = "weights/demo_prompter" if config.objective.terms.pem else ""
+    config.init_ignore = "^params/"
     config.model.entities = 0  # As many as the prompter has.
     common.demo_alpro(config, steps=600)
   if "pod" in args:
