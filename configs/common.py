@@ -95,6 +95,17 @@ def vatt_objective() -> ml_collections.ConfigDict:
   return objective
 
 
+def prompted(config: ml_collections.ConfigDict, entities: bool) -> None:
+  """Gives VATT's objective ALPRO's matching, and with `entities` its prompted entities, for video and for sound (ours)."""
+  config.objective.update({
+      "name": "vatt_prompted", "matching": 1.0, "entities": float(entities), "known": 0, "width": 256,
+      "label_filter": "paper", "label_threshold": 0.2, "label_temperature": config.objective.temperature,
+  })  # fmt: skip
+  if entities:
+    config.init_from = "weights/vatt_prompter"
+    config.init_ignore = "^(params|batch_stats|frozen)/"  # It brings the teacher alone.
+
+
 def adam() -> ml_collections.ConfigDict:
   """VATT's pretraining schedule (A.2.4)."""
   return ml_collections.ConfigDict({
@@ -426,6 +437,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       },
       "data.text": {"length": 8},
       "data.label": {"classes": 0},
+      "objective": {"width": 16},
       "optimizer": {"warmup_steps": 2},
   }  # fmt: skip
   for place, fields in tiny.items():

@@ -25,7 +25,7 @@ CONFIGS = {
   "configs/finetune/msvd_qa.py": [""],
   "configs/pretrain/alpro.py": ["", "pod", "official", "demo", "mlm_vtm", "no_pem", "no_vtc"],
   "configs/pretrain/prompter.py": ["", "official", "demo"],
-  "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs"],
+  "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs", "matching", "prompted,smoke"],
   "configs/pretrain/vatt.py": ["bbs", "mbs", "lbs", "ma_base", "ma_medium", "ma_large", "mbs,pod"],
   "configs/finetune/audioset.py": [""],
   "configs/finetune/imagenet.py": [""],

@@ -60,13 +60,24 @@ def test_entities_are_read_as_they_are_written(tmp_path):
     prompt.read_entities(str(path), 10)
 
 
-def test_a_prompter_teaches(miniature, tmp_path):
+@pytest.fixture(scope="module")
+def stages(miniature, tmp_path_factory):
+  """Runs of a prompter and of ALPRO, and the teacher between them, at tiny size."""
+  place = tmp_path_factory.mktemp("stages")
   config = load("configs/pretrain/prompter.py", "smoke")[1]
   config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
-  train.train(config, str(tmp_path / "prompter"))
-  (tmp_path / "colours.txt").write_text(COLOURS)
-  teacher = str(tmp_path / "teacher")
-  prompt.prompt(str(tmp_path / "prompter"), str(tmp_path / "colours.txt"), teacher)
+  train.train(config, str(place / "prompter"))
+  (place / "colours.txt").write_text(COLOURS)
+  prompt.prompt(str(place / "prompter"), str(place / "colours.txt"), str(place / "teacher"))
+  config = load("configs/pretrain/alpro.py", "scratch,smoke")[1]
+  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
+  config.init_from = str(place / "teacher")
+  train.train(config, str(place / "alpro"))
+  return place
+
+
+def test_a_prompter_teaches(stages):
+  teacher = str(stages / "teacher")
   model = vatt_jax.load(teacher)
   sentences = [f"{begin} {article} blue." for begin in prompt.VIDEO for article in prompt.ARTICLES]
   features = checkpoints.restore_variables(checkpoints.find(teacher))["prompter"]["video_prompts"]
@@ -76,20 +87,19 @@ def test_a_prompter_teaches(miniature, tmp_path):
   frames = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3)).astype(np.uint8)
   seen = model.entities(frames)
   assert seen.shape == (2, 4) and tuple(model.config.entities) == ("red", "blue", "green", "yellow")
-  asked = load("configs/evaluate/teacher.py", "smoke")[1]
-  right = evaluate.evaluate(checkpoints.find(teacher), asked)
-  assert right["eval/teacher/rectangles"] == 4 * 10 and right["eval/teacher/chance/top_5"] == 1  # Of 4 entities.
   with pytest.raises(UserError, match="holds something already"):
-    prompt.prompt(str(tmp_path / "prompter"), str(tmp_path / "colours.txt"), teacher)
-
-  config = load("configs/pretrain/alpro.py", "smoke")[1]
-  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
-  config.init_from, config.init_ignore = teacher, "^params/"
-  train.train(config, str(tmp_path / "alpro"))
-  trained = vatt_jax.load(str(tmp_path / "alpro"))
+    prompt.prompt(str(stages / "prompter"), str(stages / "colours.txt"), teacher)
+  trained = vatt_jax.load(str(stages / "alpro"))
   np.testing.assert_allclose(trained.entities(frames), seen, atol=1e-5)  # The teacher is what it was.
   assert trained.config.entities == model.config.entities
-  same = evaluate.evaluate(checkpoints.find(str(tmp_path / "alpro")), asked)
+
+
+@pytest.mark.slow
+def test_a_teacher_is_asked_and_shown(stages):
+  asked = load("configs/evaluate/teacher.py", "smoke")[1]
+  right = evaluate.evaluate(checkpoints.find(str(stages / "teacher")), asked)
+  assert right["eval/teacher/rectangles"] == 4 * 10 and right["eval/teacher/chance/top_5"] == 1  # Of 4 entities.
+  same = evaluate.evaluate(checkpoints.find(str(stages / "alpro")), asked)
   assert same["eval/teacher/dropped/paper"] == right["eval/teacher/dropped/paper"]
-  page = (tmp_path / "alpro" / "report.html").read_text()
+  page = (stages / "alpro" / "report.html").read_text()
   assert "What is seen: teacher" in page and "Hidden words" in page and "own caption" in page

@@ -1,4 +1,4 @@
-"""Entities: which there are, and what a trained ALPRO prompter has to know of them before it teaches.
+"""Entities: which there are, and what a trained prompter, ALPRO's or a VATT, has to know of them before it teaches.
 
   python -m vatt_jax.prompt --nouns_from=data/webvid --output=nouns.txt
   python -m vatt_jax.prompt --checkpoint=runs/prompter --entities=nouns.txt --output=weights/prompter
@@ -32,6 +32,7 @@ from vatt_jax.training import checkpoints
 ARTICLES = ("a", "the", "one")
 VIDEO = ("A footage of", "A video of", "A portrait of", "A video footage of")
 IMAGE = ("A photo of", "A picture of", "A good photo of", "A good picture of")
+AUDIO = ("A recording of", "A sound of", "The noise of", "A good recording of")  # Ours, for VATT.
 AT_ONCE = 256  # sentences per batch, and records per read
 
 
@@ -133,18 +134,24 @@ def prompt(checkpoint: str, entities: str, output: str, source: str = "templates
   meanings = define(found) if "definition" in source else {}
   model = vatt_jax.load(checkpoint)
   features = {}
-  for kind, begins in (("video", VIDEO), ("image", IMAGE)):
-    asked = lambda name, own, begins=begins: [own] if own else SOURCES[source](name, begins, meanings.get(name, ""))
-    features[f"{kind}_prompts"] = prompt_features(model, [asked(name, own) for name, own in found.items()])
+  for kind, begins in (("video", VIDEO), ("image", IMAGE), ("audio", AUDIO)):
+    if outputs := model.spaces.get(("video" if kind == "image" else kind, "text")):
+      asked = lambda name, own, begins=begins: [own] if own else SOURCES[source](name, begins, meanings.get(name, ""))
+      prompts = [asked(name, own) for name, own in found.items()]
+      features[f"{kind}_prompts"] = prompt_features(model, prompts, outputs[1])
+  if "video_prompts" not in features:
+    raise errors.UserError("this checkpoint is no prompter: it was not trained to compare video and text.")
   origin = checkpoints.find(checkpoint)
-  variables = {"params": checkpoints.restore_variables(origin)["params"], "prompter": features}
+  variables = {**checkpoints.restore_variables(origin), "prompter": features}
   manifest = checkpoints.manifest(origin)
   manifest = {
       "step": manifest["step"], "config": manifest["config"], "versions": jobs.versions(),
       "parameters": jobs.describe(variables["params"]),
       "prompts": {"checkpoint": checkpoint, "source": source, "entities": len(found)},
   }  # fmt: skip
-  manifest["config"]["model"]["entities"] = len(found)
+  manifest["config"]["objective"]["known"] = len(found)
+  if "entities" in manifest["config"]["model"]:
+    manifest["config"]["model"]["entities"] = len(found)
   kept = {jobs.ENTITIES: "".join(f"{name}\n" for name in found).encode()}
   if model.tokenizer:
     kept[f"{text.FOLDER}/{model.tokenizer.file}"] = model.tokenizer.content
@@ -187,18 +194,16 @@ def read_entities(place: str, most: int) -> dict[str, str]:
   return dict(list(found.items())[:most])
 
 
-def prompt_features(model, prompts: list[list[str]]) -> np.ndarray:
+def prompt_features(model, prompts: list[list[str]], output: str = "text/vtc") -> np.ndarray:
   """float32 (entities, E): the mean over an entity's prompts of their unit vectors, not of unit length again."""
   owners = np.repeat(np.arange(len(prompts)), [len(own) for own in prompts])
   sentences, sums = [sentence for own in prompts for sentence in own], 0.0
   for start in range(0, len(sentences), AT_ONCE):
     rows = sentences[start : start + AT_ONCE]
-    out = model.encode(text=rows + [""] * (AT_ONCE - len(rows)))  # One shape, one compilation.
-    if "text/vtc" not in out:
-      raise errors.UserError("this checkpoint is no prompter: it was not trained to compare video and text.")
+    out = model.encode(text=rows + [""] * (AT_ONCE - len(rows)))[output][: len(rows)]  # One shape, one compilation.
     if start == 0:
-      sums = np.zeros([len(prompts), out["text/vtc"].shape[1]])
-    np.add.at(sums, owners[start : start + AT_ONCE], out["text/vtc"][: len(rows)])
+      sums = np.zeros([len(prompts), out.shape[1]])
+    np.add.at(sums, owners[start : start + AT_ONCE], out / np.linalg.norm(out, axis=1, keepdims=True))
   return (sums / np.bincount(owners)[:, None]).astype(np.float32)
 
 

@@ -21,5 +21,5 @@ def get_config(arg=""):
     common.alpro_as_published(config)
   if "demo" in args:
     config.init_from = "runs/demo_alpro"
-    common.demo_alpro(config, steps=300, learning_rate=5e-4)
+    common.demo_alpro(config, steps=200, learning_rate=5e-4)
   return common.shrink_alpro(config) if "smoke" in args else config

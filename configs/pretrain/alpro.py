@@ -43,7 +43,7 @@ def get_config(arg=""):
     config.init_from = "weights/demo_prompter" if config.objective.terms.pem else ""
     config.init_ignore = "^params/"
     config.model.entities = 0  # As many as the prompter has.
-    common.demo_alpro(config, steps=600)
+    common.demo_alpro(config, steps=400)
   if "pod" in args:
     common.pod(config)
   return common.shrink_alpro(config) if "smoke" in args else config
