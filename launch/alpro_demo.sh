@@ -7,17 +7,18 @@
 #   --data=DIR     the prepared data (data)
 #   --runs=DIR     the runs (runs)
 #   --weights=DIR  what `prompt` writes (weights)
-#   --prompts=NAME what entities are asked by, see `prompt --help` (templates)
+#   --prompts=NAME what entities are asked by: caption, as the demo set's captions read ("A cat."), or what `prompt --help`
+#                  names (caption: a text encoder that has read nothing else does not know "A footage of")
 #   --dry_run      prints the commands only
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-data=data runs=runs weights=weights prompts=templates dry_run=
+data=data runs=runs weights=weights prompts=caption dry_run=
 for argument in "$@"; do
   case "$argument" in
     --data=* | --runs=* | --weights=* | --prompts=*) name="${argument%%=*}"; printf -v "${name#--}" '%s' "${argument#*=}" ;;
     --dry_run) dry_run=1 ;;
-    -h | --help) sed -n '2,12s/^# \{0,1\}//p' launch/alpro_demo.sh; exit 0 ;;
+    -h | --help) sed -n '2,13s/^# \{0,1\}//p' launch/alpro_demo.sh; exit 0 ;;
     *) echo "error: unknown option $argument (--data=DIR, --runs=DIR, --weights=DIR, --prompts=NAME, --dry_run)" >&2; exit 2 ;;
   esac
 done
@@ -45,8 +46,14 @@ step prepare --source=demo:pictures --output="$data/demo_pictures"
 step prepare --source=demo:clips --output="$data/demo_clips"
 train configs/pretrain/prompter.py:demo demo_prompter
 [ -e "$data/demo_nouns.txt" ] || step prompt --nouns_from="$data/demo_pictures" --most=120 --output="$data/demo_nouns.txt"
-[ -e "$weights/demo_prompter" ] || step prompt --checkpoint="$runs/demo_prompter" --entities="$data/demo_nouns.txt" \
-  --prompts="$prompts" --output="$weights/demo_prompter"
+entities="$data/demo_nouns.txt"
+if [ "$prompts" = caption ]; then
+  entities="$data/demo_entities.txt"
+  echo "== awk ... $data/demo_nouns.txt > $entities   # noun<TAB>A noun."
+  [ -n "$dry_run" ] || awk -F'\t' '{ print $1 "\t" ($1 ~ /^[aeiou]/ ? "An " : "A ") $1 "." }' "$data/demo_nouns.txt" >"$entities"
+fi
+[ -e "$weights/demo_prompter" ] || step prompt --checkpoint="$runs/demo_prompter" --entities="$entities" \
+  --prompts="${prompts/caption/templates}" --output="$weights/demo_prompter"
 train configs/pretrain/alpro.py:demo demo_alpro --config.init_from="$weights/demo_prompter"
 train configs/finetune/msrvtt_retrieval.py:demo demo_retrieval --config.init_from="$runs/demo_alpro"
 echo "== done: open $runs/demo_alpro/report.html and $runs/demo_retrieval/report.html"

@@ -95,6 +95,8 @@ def test_full_size_has_shapes(file, argument):
     ("configs/pretrain/vatt.py", "bbs,smoke"), ("configs/pretrain/vatt.py", "lbs,pod,smoke"),
     pytest.param("configs/pretrain/vatt_demo.py", "overfit,smoke", marks=pytest.mark.slow),
     pytest.param("configs/pretrain/vatt_demo.py", "two_pairs,smoke", marks=pytest.mark.slow),
+    pytest.param("configs/pretrain/vatt_demo.py", "matching,smoke", marks=pytest.mark.slow),
+    pytest.param("configs/pretrain/alpro.py", "demo,smoke", marks=pytest.mark.slow),
     ("configs/finetune/audioset.py", "smoke"), ("configs/finetune/imagenet.py", "smoke"),
     ("configs/finetune/kinetics400.py", "drop_token,smoke"), ("configs/finetune/kinetics600.py", "smoke"),
     ("configs/finetune/kinetics700.py", "smoke"), ("configs/finetune/moments_in_time.py", "published,smoke"),

@@ -103,3 +103,25 @@ def test_a_teacher_is_asked_and_shown(stages):
   assert same["eval/teacher/dropped/paper"] == right["eval/teacher/dropped/paper"]
   page = (stages / "alpro" / "report.html").read_text()
   assert "What is seen: teacher" in page and "Hidden words" in page and "own caption" in page
+
+
+@pytest.mark.slow
+def test_a_vatt_teaches_another(miniature, tmp_path):
+  config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
+  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
+  train.train(config, str(tmp_path / "first"))
+  (tmp_path / "colours.txt").write_text(COLOURS)
+  prompt.prompt(str(tmp_path / "first"), str(tmp_path / "colours.txt"), str(tmp_path / "teacher"))
+  config = load("configs/pretrain/vatt_demo.py", "prompted,smoke")[1]
+  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
+  config.init_from, config.objective.known = str(tmp_path / "teacher"), 0
+  train.train(config, str(tmp_path / "second"))
+  first, second = (
+    checkpoints.restore_variables(checkpoints.find(str(tmp_path / name))) for name in ("first", "second")
+  )
+  np.testing.assert_array_equal(
+    second["prompter"]["params"]["video"]["aggregation"], first["params"]["video"]["aggregation"]
+  )
+  assert second["prompter"]["audio_prompts"].shape == (4, 16)
+  out = vatt_jax.load(str(tmp_path / "second")).encode(text=["red"])  # It is a VATT as any other.
+  assert set(out) == {"text/pooled", "text/vt", "text/at"}

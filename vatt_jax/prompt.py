@@ -149,9 +149,8 @@ def prompt(checkpoint: str, entities: str, output: str, source: str = "templates
       "parameters": jobs.describe(variables["params"]),
       "prompts": {"checkpoint": checkpoint, "source": source, "entities": len(found)},
   }  # fmt: skip
-  manifest["config"]["objective"]["known"] = len(found)
-  if "entities" in manifest["config"]["model"]:
-    manifest["config"]["model"]["entities"] = len(found)
+  alpro = "entities" in manifest["config"]["model"]
+  manifest["config"]["model" if alpro else "objective"]["entities" if alpro else "known"] = len(found)
   kept = {jobs.ENTITIES: "".join(f"{name}\n" for name in found).encode()}
   if model.tokenizer:
     kept[f"{text.FOLDER}/{model.tokenizer.file}"] = model.tokenizer.content

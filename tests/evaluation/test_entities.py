@@ -43,6 +43,10 @@ def test_right_answers_are_counted_by_how_much_is_covered():
     misses = [math.prod((total - right[i].sum() - j) / (total - j) for j in range(k)) for i in asked]
     assert found[f"chance/top_{k}"] == pytest.approx(1 - mean(misses))
     assert found[f"frequent/top_{k}"] == pytest.approx(mean([right[i][:k].any() for i in asked]))
+    named = [[i for i in asked if right[i][j]] for j in range(total)]
+    top = [sorted(range(total), key=lambda j, i=i: -rectangle[i][j])[:k] for i in range(n)]
+    each = [mean([j in top[i] for i in rows]) for j, rows in enumerate(named) if rows]
+    assert found[f"balanced/top_{k}"] == pytest.approx(mean(each))
     well = [i for i in asked if 0.75 <= share[i]]
     assert found[f"covers_75_100/top_{k}"] == pytest.approx(mean([hit(rectangle, i, k) for i in well]))
   assert found["dropped/paper"] == mean([max(row) < 0.3 for row in rectangle])

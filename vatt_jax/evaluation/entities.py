@@ -65,7 +65,8 @@ def measure(
 
   Returns:
     `top_k` of rectangles, `picture/top_k` of whole pictures, `chance/top_k` of k entities drawn at random,
-    `frequent/top_k` of the first k of the list, `covers_A_B/top_k` of rectangles that cover A to B percent, with
+    `frequent/top_k` of the first k of the list; `balanced/top_k` and `picture/balanced/top_k`, the mean over entities, so that
+    a frequent one does not decide (chance: k / entities, `chance/balanced/top_k`); `covers_A_B/top_k` of rectangles that cover A to B percent, with
     `covers_A_B/share`; `dropped/paper`, `dropped/official` and `confidence`, the mean of the largest probability.
 
   Raises:
@@ -88,6 +89,9 @@ def measure(
     drawn = min(k, total)
     misses = [math.comb(total - int(n), drawn) / math.comb(total, drawn) for n in named]
     found[f"chance/top_{k}"] = 1 - float(np.mean(misses))
+    found[f"balanced/top_{k}"] = balanced(rectangle[asked], right[asked], k)
+    found[f"picture/balanced/top_{k}"] = balanced(picture[asked], right[asked], k)
+    found[f"chance/balanced/top_{k}"] = drawn / total
     found[f"frequent/top_{k}"] = float(right[asked, :k].any(axis=1).mean())
     for low, high in QUARTERS:
       here = (share[asked] >= low) & ((share[asked] < high) | (high == 1.0))
@@ -101,6 +105,15 @@ def among(probabilities: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
   """Whether one of the right ones (n, entities) is among the k likeliest: bool (n,)."""
   likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
   return np.take_along_axis(right, likeliest, axis=1).any(axis=1)
+
+
+def balanced(probabilities: np.ndarray, right: np.ndarray, k: int) -> float:
+  """The mean over entities of how often they are among the k likeliest where they are right (n, entities)."""
+  likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+  found = np.zeros_like(right)
+  np.put_along_axis(found, likeliest, True, axis=1)
+  named = right.any(axis=0)
+  return float(np.mean((found & right)[:, named].sum(axis=0) / right[:, named].sum(axis=0)))
 
 
 def mentioned(captions: Sequence[str], entities: Sequence[str]) -> np.ndarray:

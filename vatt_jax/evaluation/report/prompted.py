@@ -105,6 +105,9 @@ def _table(metrics: Mapping[str, float]) -> Markup:
     "picture/": "whole pictures",
     "frequent/": "always the most frequent entities",
     "chance/": "chance",
+    "balanced/": "all rectangles, entities counting the same",
+    "picture/balanced/": "whole pictures, entities counting the same",
+    "chance/balanced/": "chance, entities counting the same",
   }
   for name in metrics:
     if name.startswith("covers_") and name.endswith("/top_1"):
