@@ -100,6 +100,17 @@ def vatt_objective() -> ml_collections.ConfigDict:
   return objective
 
 
+def prompted(config: ml_collections.ConfigDict, entities: bool) -> None:
+  """Gives VATT's objective ALPRO's matching, and with `entities` its prompted entities, for video and for sound (ours)."""
+  config.objective.update({
+      "name": "vatt_prompted", "matching": 1.0, "entities": float(entities), "known": 0, "width": 256,
+      "label_filter": "paper", "label_threshold": 0.2, "label_temperature": config.objective.temperature,
+  })  # fmt: skip
+  if entities:
+    config.init_from = "weights/vatt_prompter"
+    config.init_ignore = "^(params|batch_stats|frozen)/"  # It brings the teacher alone.
+
+
 def adam() -> ml_collections.ConfigDict:
   """VATT's pretraining schedule (A.2.4)."""
   return ml_collections.ConfigDict({
@@ -193,6 +204,18 @@ def matching(split: str, when: str, candidates: int = 0) -> ml_collections.Confi
   return ml_collections.ConfigDict({
       "kind": "matching", "split": split, "when": when, "windows": 1, "candidates": candidates, "decimals": 4,
       "batch_size": 64,
+  })  # fmt: skip
+
+
+def entities(split: str, when: str, draws: int = 4, examples: int = 12) -> ml_collections.ConfigDict:
+  """Whether ALPRO's teacher is right: its entities of `draws` rectangles of each clip against the caption's nouns.
+
+  Args:
+    examples: clips that the report shows, with what all parts of the model say of them.
+  """
+  return ml_collections.ConfigDict({
+      "kind": "entities", "split": split, "when": when, "windows": 1, "draws": draws, "examples": examples,
+      "threshold": 0.2, "batch_size": 64,
   })  # fmt: skip
 
 
@@ -302,6 +325,7 @@ def alpro(terms: str, frames: int, text_length: int, sampling: str) -> ml_collec
       "colour_jitter": 0.0,
   })  # fmt: skip
   config.data.video.sampling = sampling
+  config.data.mixture_by = "batch"  # Batches of pictures (records of one frame) and of videos take turns.
   config.data.text = ml_collections.ConfigDict({
       "length": text_length, "candidates": 1, "lower_case": False, "special_tokens": True, "examples": "clips",
   })  # fmt: skip
@@ -364,6 +388,30 @@ def alpro_questions(answers: int) -> ml_collections.ConfigDict:
   return config
 
 
+def demo_alpro(config: ml_collections.ConfigDict, steps: int, learning_rate: float = 1e-3) -> ml_collections.ConfigDict:
+  """The argument `demo` of ALPRO's stages: the demo set's pictures and clips, from scratch, on two cores.
+
+  `launch/alpro_demo.sh` runs them one after the other.
+  """
+  config.total_steps, config.batch_size = steps, 48
+  config.log_every_steps, config.checkpoint_every_steps, config.evaluate_every_steps = 20, 100, 200
+  config.model.update({
+      "video_size": "demo", "text_size": "4x128x512x4x32", "fusion_layers": 2, "embedding_width": 128, "max_length": 16,
+      "drop_path": 0.0,
+  })  # fmt: skip
+  config.data.directory = "data/demo_clips"
+  config.data.mixture = (("data/demo_pictures", 1), ("data/demo_clips", 1))
+  config.data.video.update({
+      "frames": 2, "size": 48, "patch": (1, 8, 8), "crop": "inception", "min_area": 0.3, "flip": True,
+      "colour_jitter": 0.8, "rand_augment": "", "stills": "",
+  })  # fmt: skip
+  config.data.text.update({"length": 16, "lower_case": True, "examples": "clips"})
+  config.optimizer.update({"learning_rate": learning_rate, "warmup_steps": steps // 10, "weight_decay": 0.05})
+  if config.objective.name == "alpro":
+    config.objective.mask_id = -1
+  return config
+
+
 def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """`shrink` for ALPRO: two layers of text, of which one fuses; the vocabulary is the miniature's."""
   config.init_from = ""
@@ -394,6 +442,7 @@ def shrink(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       },
       "data.text": {"length": 8},
       "data.label": {"classes": 0},
+      "objective": {"width": 16},
       "optimizer": {"warmup_steps": 2},
   }  # fmt: skip
   for place, fields in tiny.items():

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs.pretrain import vatt
+from configs.pretrain import alpro, vatt
 from vatt_jax import jobs
 from vatt_jax.benchmarks import input as input_lib, loss, prepare, step
 from vatt_jax.data import pipeline
@@ -22,6 +22,13 @@ def test_a_step_is_timed_against_the_peak(capsys):
   assert report["peak_memory_bytes"] > 2**20
   assert "fraction of peak" in capsys.readouterr().out
   json.dumps(report)
+
+
+def test_the_teacher_has_a_share_of_the_step(capsys):
+  report = step.run(alpro.get_config("smoke"), vocabulary_size=50, repetitions=2, gemm_sizes=(64,))
+  assert 0 < report["teacher_share"] == report["teacher_seconds"] / report["step_seconds"]
+  assert 0 < report["teacher_flops"] < report["model_flops"] / 2
+  assert "frozen teacher" in capsys.readouterr().out
 
 
 def test_random_batches_are_what_the_pipeline_would_give():

@@ -21,11 +21,11 @@ CONFIGS = {
   "configs/finetune/folder.py": ["", "audio", "demo", "demo,audio"],
   "configs/finetune/hmdb51.py": [""],
   "configs/finetune/msrvtt_qa.py": ["", "official"],
-  "configs/finetune/msrvtt_retrieval.py": ["", "official"],
+  "configs/finetune/msrvtt_retrieval.py": ["", "official", "demo"],
   "configs/finetune/msvd_qa.py": [""],
-  "configs/pretrain/alpro.py": ["", "pod", "official", "mlm_vtm", "no_pem", "no_vtc"],
-  "configs/pretrain/prompter.py": ["", "official"],
-  "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs"],
+  "configs/pretrain/alpro.py": ["", "pod", "official", "demo", "mlm_vtm", "no_pem", "no_vtc"],
+  "configs/pretrain/prompter.py": ["", "official", "demo"],
+  "configs/pretrain/vatt_demo.py": ["", "overfit", "long", "two_pairs", "matching", "prompted,smoke"],
   "configs/pretrain/vatt.py": ["bbs", "mbs", "lbs", "ma_base", "ma_medium", "ma_large", "mbs,pod"],
   "configs/finetune/audioset.py": [""],
   "configs/finetune/imagenet.py": [""],
@@ -40,14 +40,15 @@ EVALUATIONS = {
   "configs/evaluate/probe_esc50.py": ["", "official"],
   "configs/evaluate/probe_hmdb51.py": ["", "official"],
   "configs/evaluate/probe_ucf101.py": ["", "official"],
+  "configs/evaluate/teacher.py": ["", "validation"],
   "configs/evaluate/zero_shot_didemo.py": ["", "alpro"],
   "configs/evaluate/zero_shot_msrvtt.py": ["", "alpro"],
   "configs/evaluate/zero_shot_youcook2.py": ["", "alpro"],
 }
-DOWNSTREAM = {  # What both papers measure, and any folder.
+DOWNSTREAM = {  # What both papers measure, any folder, and the teacher of one.
   "finetune": "kinetics400 kinetics600 kinetics700 moments_in_time audioset imagenet ucf101 hmdb51 esc50 msrvtt_retrieval "
   "didemo_retrieval msrvtt_qa msvd_qa folder",
-  "evaluate": "probe_ucf101 probe_hmdb51 probe_esc50 zero_shot_msrvtt zero_shot_youcook2 zero_shot_didemo folder",
+  "evaluate": "probe_ucf101 probe_hmdb51 probe_esc50 zero_shot_msrvtt zero_shot_youcook2 zero_shot_didemo folder teacher",
 }
 VARIANTS = [(file, argument) for file, arguments in CONFIGS.items() for argument in arguments]
 FIELDS = {
@@ -94,6 +95,8 @@ def test_full_size_has_shapes(file, argument):
     ("configs/pretrain/vatt.py", "bbs,smoke"), ("configs/pretrain/vatt.py", "lbs,pod,smoke"),
     pytest.param("configs/pretrain/vatt_demo.py", "overfit,smoke", marks=pytest.mark.slow),
     pytest.param("configs/pretrain/vatt_demo.py", "two_pairs,smoke", marks=pytest.mark.slow),
+    pytest.param("configs/pretrain/vatt_demo.py", "matching,smoke", marks=pytest.mark.slow),
+    pytest.param("configs/pretrain/alpro.py", "demo,smoke", marks=pytest.mark.slow),
     ("configs/finetune/audioset.py", "smoke"), ("configs/finetune/imagenet.py", "smoke"),
     ("configs/finetune/kinetics400.py", "drop_token,smoke"), ("configs/finetune/kinetics600.py", "smoke"),
     ("configs/finetune/kinetics700.py", "smoke"), ("configs/finetune/moments_in_time.py", "published,smoke"),

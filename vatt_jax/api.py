@@ -52,6 +52,11 @@ class Model:
     self._variables = variables
     self._encoders = {}  # grids -> a compiled encoder and its variables on the device
 
+  @property
+  def spaces(self) -> dict[tuple[str, str], tuple[str, str]]:
+    """Two modalities -> the outputs of `encode` by which they are compared."""
+    return self._objective.spaces
+
   def encode(
     self,
     video: np.ndarray | None = None,

@@ -104,7 +104,7 @@ def evaluate(
     keeper.hold(checkpoint)
   mesh = mesh_lib.make_mesh((1, -1, 1))
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
-  found, embedded = [], {}
+  found, embedded, sections = [], {}, {}
   place = config.data.directory
   for directory in [place] if not place or epath.Path(place).exists() else jobs.starts(place):
     config.data.directory = directory
@@ -112,6 +112,7 @@ def evaluate(
     evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
     found.append(evaluation.run(when, variables, progress=processes.is_first()))
     embedded |= evaluation.embedded
+    sections |= evaluation.sections
     if not found[-1]:
       raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
   metrics = mean(found)
@@ -121,7 +122,7 @@ def evaluate(
   if processes.is_first():
     row = {"step": manifest["step"], "evaluators": when or "all", "evaluation": identity(override), **metrics}
     workdir_lib.append_json_line(workdir / EVALUATIONS, row)
-    jobs.write_report(str(workdir), config, metrics, embedded)
+    jobs.write_report(str(workdir), config, metrics, embedded, sections)
   say(f"report: {workdir / 'report.html'}")
   return metrics
 

@@ -229,6 +229,7 @@ class Evaluation:
 
   Attributes:
     embedded: name -> the set as it was embedded in the last run, for the report.
+    sections: name -> what else its evaluator shows there.
   """
 
   def __init__(
@@ -251,6 +252,8 @@ class Evaluation:
       encode=compiled("encode"),
       tokens=compiled("tokens") if matches else None,
       match=compiled("match_tokens") if matches else None,
+      look=compiled("look") if hasattr(objective, "look") else None,
+      entities=tuple(inputs.entities.decode("utf-8", "replace").splitlines()),
       spaces=objective.spaces,
       directory=inputs.directory,
       options=inputs.options,
@@ -259,7 +262,7 @@ class Evaluation:
       model=str(config.model),
     )
     self._evaluators = {}
-    self.embedded = {}
+    self.embedded, self.sections = {}, {}
     splits = records_lib.splits(inputs.directory)
     for name, evaluator in config.evaluators.items():
       if evaluator.split in splits:
@@ -284,6 +287,8 @@ class Evaluation:
       metrics |= result.metrics
       if result.embedded is not None:
         self.embedded[name] = result.embedded
+      if result.section is not None:
+        self.sections[name] = result.section
     return metrics
 
 
@@ -345,8 +350,8 @@ def _names(tree: dict) -> dict:
   return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def write_report(workdir: str, config, results: dict, embedded: dict) -> None:
-  """`report.html` from what a run measured and the sets it was evaluated on."""
+def write_report(workdir: str, config, results: dict, embedded: dict, sections: dict) -> None:
+  """`report.html` from what a run measured, the sets it was evaluated on, and what else evaluators show."""
   program = epath.Path(sys.argv[0]).stem
   _write_report(
     str(epath.Path(workdir) / "report.html"),
@@ -355,6 +360,7 @@ def write_report(workdir: str, config, results: dict, embedded: dict) -> None:
     history=workdir_lib.read_metrics(workdir),
     results=results,
     sets=list(embedded.values()),
+    more=list(sections.values()),
     config_text=str(config),
     command=shlex.join(["python", "-m", f"vatt_jax.{program}", *sys.argv[1:]]),
   )

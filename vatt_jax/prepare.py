@@ -1,6 +1,7 @@
 r"""Turns media into a data set of clips that `train` and `evaluate` read.
 
   python -m vatt_jax.prepare --source=demo --output=data/demo        # a small real data set, downloaded
+  python -m vatt_jax.prepare --source=demo:clips --output=DIR        # its silent clips in English, or another one below
   python -m vatt_jax.prepare --source=~/videos --output=data/mine    # every video and sound file below a folder
   python -m vatt_jax.prepare --source=clips.csv --output=data/mine   # a manifest: one clip, or one file, a row
   python -m vatt_jax.prepare --source=tfds:msrvtt --manual_dir=~/msrvtt --output=data/msrvtt    # a public data set
@@ -16,7 +17,8 @@ end (seconds or H:MM:SS), caption, label (several: a|b), language, split, licenc
 row with start and end is one clip, rows that name the same clip give it several captions, and a row without times is
 cut into windows.
 
-SMALL SETS WITH LABELS. --source=demo:letters are spoken letters, --source=demo:clothes pictures of clothes (downloaded).
+MORE SMALL SETS, downloaded too. --source=demo:clips and demo:pictures are the demo set without sound, in English;
+demo:letters are spoken letters, demo:clothes are pictures of clothes, both with labels.
 
 PUBLIC DATA SET. --source=tfds:NAME, or tfds:NAME/VARIANT as in tfds:ucf101/split2, reads official annotation files and
 the media that lie in --manual_dir, in any arrangement; what is missing is listed, not fatal. --source=tfds:? lists the
@@ -41,7 +43,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 _SOURCE = flags.DEFINE_string(
-  "source", None, "'demo', a folder of media, a manifest (.csv, .tsv, .jsonl), tfds:NAME, demo:letters, demo:clothes."
+  "source", None, "'demo' or demo:NAME, a folder of media, a manifest (.csv, .tsv, .jsonl), or tfds:NAME."
 )
 _MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder with the annotations and media of tfds:NAME.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the data set; made where needed.")
@@ -89,7 +91,6 @@ DEFAULTS = {
   "manifest": {"clip_seconds": 10.0} | MEDIA,
   "tfds": MEDIA,
 }
-DEFAULTS["demo manifest"] = {"clip_seconds": 10.0} | DEFAULTS["demo"]
 MANIFEST_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 
 
@@ -104,16 +105,12 @@ def main(argv: list[str]) -> None:
   kind = _kind(source)
   options = _options(kind)
   units, what = _find(kind, source, output, options)
-  _prepare(
-    units, source if kind in ("demo", "demo manifest", "tfds") else os.path.abspath(source), output, options, what
-  )
+  _prepare(units, source if kind in ("demo", "tfds") else os.path.abspath(source), output, options, what)
 
 
 def _kind(source: str) -> str:
-  if source == "demo":
+  if source.partition(":")[0] == "demo":
     return "demo"
-  if source.startswith("demo:"):
-    return "demo manifest"
   if source.startswith("tfds:"):
     return "tfds"
   path = pathlib.Path(source)
@@ -147,13 +144,18 @@ def _find(kind: str, source: str, output: str, options: dict):
   from vatt_jax.preparation import digests, units
 
   media = {name: value for name, value in options.items() if name != "vocabulary_size"}
-  if kind == "demo manifest":
-    kind, source = "manifest", _demo_manifest(source.removeprefix("demo:"))
   if kind == "demo":
-    from vatt_jax.preparation import debian, stamps
+    from vatt_jax.preparation import debian, labelled, stamps
 
+    variant = source.partition(":")[2]
     try:
-      return stamps.units(**media), {}
+      if variant in labelled.MANIFESTS:
+        kind, source = "manifest", str(labelled.MANIFESTS[variant]())
+      elif variant in stamps.KINDS:
+        return stamps.silent_units(variant, **media) if variant else stamps.units(**media), {}
+      else:
+        known = ", ".join(f"demo:{each}" for each in (*stamps.KINDS, *labelled.MANIFESTS) if each)
+        raise errors.UserError(f"{source} is none of demo, {known}.")
     except debian.Unavailable as error:
       raise errors.UserError(str(error)) from error
   remembered = digests.Digests(os.path.join(output, ".work", "digests.jsonl"))
@@ -176,18 +178,6 @@ def _find(kind: str, source: str, output: str, options: dict):
 
     found, problems = folder.units(source, options, remembered, skip=output)
   return found, {"problems": problems}
-
-
-def _demo_manifest(name: str) -> str:
-  from vatt_jax.preparation import debian, labelled
-
-  if name not in labelled.MANIFESTS:
-    known = ", ".join(f"demo:{known}" for known in labelled.MANIFESTS)
-    raise errors.UserError(f"demo:{name} is not known. There are: demo, {known}.")
-  try:
-    return str(labelled.MANIFESTS[name]())
-  except debian.Unavailable as error:
-    raise errors.UserError(str(error)) from error
 
 
 def _prepare(units, source: str, output: str, options: dict, what: dict) -> None:

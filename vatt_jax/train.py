@@ -248,7 +248,7 @@ def _finish(run: _Run) -> None:
     final = {**last_row, **found, "params/fingerprint": fingerprint(run.state.params)}
     final["time/goodput_fraction"] = run.monitor.goodput()
     if processes.is_first():
-      jobs.write_report(workdir, config, final, run.evaluation.embedded)
+      jobs.write_report(workdir, config, final, run.evaluation.embedded, run.evaluation.sections)
       workdir_lib.write_json(_results(workdir), final)
     say(run.monitor.summary())
   log.close()

@@ -5,14 +5,15 @@
 
 Two CPU cores, 9 minutes of training. Test R@5: audio to text 25.3, video to text 17.7, chance 5.5 (README).
 Arguments: smoke; overfit (64 clips, the loss falls to its floor); long (6000 steps: 31.5 and 17.9); two_pairs
-(VATT's own pairs).
+(VATT's own pairs); matching, prompted (ALPRO's objectives beside VATT's: does a caption match a picture or a sound, and
+what does a trained VATT with prompts, weights/vatt_prompter, see and hear in the clip).
 """
 
 from configs import common
 
 
 def get_config(arg=""):
-  args = common.arguments(arg, ("smoke", "overfit", "long", "two_pairs"))
+  args = common.arguments(arg, ("smoke", "overfit", "long", "two_pairs", "matching", "prompted"))
   config = common.training()
   config.batch_size = 64
   config.total_steps = 1500
@@ -58,4 +59,8 @@ def get_config(arg=""):
     config.data.video.update({"crop": "centre", "flip": False, "colour_jitter": 0.0, "drop_rate": 0.0})
     config.data.audio.update({"speed": 0.0, "drop_rate": 0.0})
     config.evaluators = {}
+  if args & {"matching", "prompted"}:
+    common.prompted(config, entities="prompted" in args)
+    if "smoke" in args and "prompted" in args:
+      config.init_from, config.objective.known = "", 4
   return common.shrink(config) if "smoke" in args else config

@@ -1,5 +1,6 @@
 """The launchers explain themselves, say exactly what they would do, and do it with stand-ins for gcloud, sbatch and python."""
 
+import json
 import os
 import pathlib
 import re
@@ -301,3 +302,38 @@ def test_requirements_are_pinned_to_the_jax_that_is_tested(name):
   assert all("==" in line for line in lines if line)
   jax = [line.split("==")[1] for line in lines if line.startswith("jax")]
   assert f"jax=={jax[0]}" in (ROOT / "requirements.txt").read_text().splitlines() and len(set(jax)) == 1
+
+
+def test_the_alpro_demo_hands_each_stage_to_the_next():
+  done = launch("alpro_demo.sh", "--dry_run", "--data=d", "--runs=r", "--weights=w", "--prompts=noun")
+  assert done.returncode == 0, done.stderr
+  commands = [line.removeprefix("== python -m vatt_jax.") for line in done.stdout.splitlines() if "python -m" in line]
+  assert [command.split()[0] for command in commands] == "prepare prepare train prompt prompt train train".split()
+  configs = [re.search(r"--config=(\S+):demo", command)[1] for command in commands if command.startswith("train")]
+  assert all((ROOT / config).exists() for config in configs)
+  made = set()
+  for command in commands:
+    used = re.findall(r"(?<=\W)[drw]/\w+(?:\.txt)?", command)
+    new = [place for place in used if f"--output={place}" in command or f"--workdir={place}" in command]
+    assert set(used) - set(new) <= made
+    made |= set(new)
+  assert "--prompts=noun" in commands[4]
+  assert launch("alpro_demo.sh", "--what").returncode == 2
+
+
+def test_the_ablation_has_every_row_of_the_table_and_each_seed(tmp_path):
+  done = launch("alpro_ablation.sh", "--dry_run", "--seeds=0 7", f"--runs={tmp_path}", "--weights=w")
+  assert done.returncode == 0, done.stderr
+  commands = [line for line in done.stdout.splitlines() if "python -m vatt_jax.train" in line]
+  assert len(commands) == 2 * (1 + 4 * 2)  # "none" is fine-tuned only.
+  assert sum("w/demo_prompter" in command for command in commands) == 2 * 2  # of rows with prompted entities
+  for row, recalls in (("none", (0.1, 0.3)), ("all", (0.5,))):
+    for seed, recall in enumerate(recalls):
+      place = tmp_path / f"{row}-{seed}" / "tuned"
+      place.mkdir(parents=True)
+      figure = "eval/test/text_to_video/recall_at_1"
+      (place / "results.json").write_text(json.dumps({figure: recall, figure.replace("recall", "chance_recall"): 0.01}))
+  table = [sys.executable, "launch/ablation_table.py", str(tmp_path), "none all"]
+  lines = subprocess.run(table, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+  assert lines[2].startswith("| none | 2 | 20.0 ± 14.1 |") and lines[3].startswith("| + VTC + PEM | 1 | 50.0 |")
+  assert lines[4].startswith("| chance |  | 1.0 |")

@@ -3,7 +3,9 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests.models.test_alpro import TINY, random_variables, tiny_batch
@@ -129,3 +131,48 @@ def test_wrong_settings_are_named():
     AlproObjective(model("vtc"), {"vtc": 1.0}, negatives="near")
   with pytest.raises(ValueError, match="trained 'some' is not one of all, official"):
     dataclasses.replace(AlproAnswers(model("qa")), trained="some")
+
+
+@pytest.mark.slow
+def test_matching_is_learned_where_there_is_something_to_see():
+  """Of three pairs one matches, so that "no match" is right in 2/3. Hard negatives are told apart by what they show.
+
+  Clips that look alike are not: their hardest negatives are each other, and the prior is all that can be learned (as of the
+  miniature clips, whose captions say the tone and a number, and whose pictures show one of four colours).
+  """
+  rows, rng = 16, np.random.default_rng(0)
+  size = "2x32x64x2x16"
+  parts = ("vtc", "vtm")
+  alpro = Alpro(
+      video_size=size, text_size="4x32x64x2x16", video_grid=(2, 4, 4), vocabulary_size=64, fusion_layers=2,
+      embedding_width=16, max_length=8, parts=parts, drop_path=0.0, dropout=0.0,
+  )  # fmt: skip
+  objective = AlproObjective(alpro, dict.fromkeys(parts, 1.0), mask_id=-1)
+  optimizer = optax.adam(optax.linear_schedule(0.0, 2e-3, 30), b2=0.98)
+  pictures, words = rng.integers(0, 256, (rows, 1, 16, 48)), rng.integers(5, 60, (rows, 1, 6))
+
+  def accuracy(kinds):
+    """Of the last 20 of 120 steps, on clips of which so many are different."""
+    which = np.arange(rows) % kinds
+    batch = jax.tree.map(jnp.asarray, {
+        "video/patches": np.repeat(pictures[which], 2, axis=1).reshape(rows, 32, 48).astype(np.uint8),
+        "video/positions": np.broadcast_to(np.arange(32, dtype=np.int32), (rows, 32)),
+        "text/ids": words[which].astype(np.int32), "text/mask": np.ones([rows, 1, 6], bool),
+        "video/present": np.ones(rows, bool), "text/present": np.ones(rows, bool),
+    })  # fmt: skip
+    params = objective.init(jax.random.key(0), batch)["params"]
+    state, seen = optimizer.init(params), []
+    for i in range(120):
+      params, state, right = step(params, state, batch, jax.random.key(i))
+      seen.append(float(right))
+    return np.mean(seen[-20:])
+
+  @jax.jit
+  def step(params, state, batch, key):
+    loss = lambda params: objective.loss({"params": params}, batch, key, True)[:2]
+    grads, metrics = jax.grad(loss, has_aux=True)(params)
+    updates, state = optimizer.update(grads, state, params)
+    return optax.apply_updates(params, updates), state, metrics["train/matching_accuracy"]
+
+  assert accuracy(kinds=rows) > 0.9
+  assert abs(accuracy(kinds=2) - 2 / 3) < 0.08

@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec
 import pytest
 
 from vatt_jax.training import mesh as mesh_lib
-from vatt_jax.training.flops import count_matmul_flops
+from vatt_jax.training.flops import count_matmul_flops, model_flops
 
 
 def spec(*shape):
@@ -55,3 +55,18 @@ def test_all_devices_together():
 def test_an_unknown_number_of_turns_is_refused():
   with pytest.raises(ValueError, match="while loop"):
     count_matmul_flops(lambda x: jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ x, x), spec(4, 4))
+
+
+def test_a_frozen_teacher_counts_once():
+  """Its forward pass alone; what learns counts its forward pass and twice that going back."""
+
+  class Objective:
+    def frozen(self, variables, batch):
+      return batch @ variables["teacher"]
+
+    def loss(self, variables, batch, rng, train):
+      return jnp.sum(batch @ variables["student"] - self.frozen(variables, batch)), {}, {}
+
+  variables = {"teacher": spec(5, 7), "student": spec(5, 7)}
+  once = 2 * 3 * 5 * 7
+  assert model_flops(Objective(), variables, spec(3, 5)) == 3 * once + once

@@ -1,6 +1,7 @@
 """How fast a training step is, against the matrix product that this machine does best."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import statistics
 import sys
 
@@ -20,7 +21,8 @@ def run(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int
   tf.config.set_visible_devices([], "GPU")
   jobs.compilation_cache()
   objectives.inherit(config, None)
-  train_step, state, batch, model_flops = prepare_step(config, vocabulary_size)
+  train_step, state, batch, model_flops, objective = prepare_step(config, vocabulary_size)
+  teach = teacher(objective, state, batch)
   products = {size: matrix_product(size) for size in gemm_sizes}
 
   def run_step():
@@ -29,11 +31,13 @@ def run(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int
     return metrics
 
   # Each repetition has both, so that whatever else slows the machine down slows both.
-  seconds, rates = [], {size: [] for size in gemm_sizes}
+  seconds, teaching, rates = [], [], {size: [] for size in gemm_sizes}
   for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
     for size, product in products.items():
       rates[size] += [2 * size**3 * jax.device_count() / measuring.seconds_of(product) for _ in range(3)]
     seconds.append(measuring.seconds_of(run_step))
+    if teach:
+      teaching.append(measuring.seconds_of(lambda: teach.run(state.variables)))
   median, peak = statistics.median(seconds), max(map(max, rates.values()))
   report = {
     "step_seconds": median,
@@ -49,6 +53,10 @@ def run(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int
     "machine": measuring.machine(),
     "versions": jobs.versions(),
   }
+  if teach:
+    report["teacher_seconds"] = statistics.median(teaching)
+    report["teacher_share"] = report["teacher_seconds"] / median
+    report["teacher_flops"] = teach.flops
   by_size = ", ".join(f"{size}: {max(values) / 1e9:,.4g}" for size, values in rates.items())
   print(
     f"step: {median:.4g} s (fastest {min(seconds):.4g}), {report['clips_per_second']:.3g} clips/s\n"
@@ -57,16 +65,41 @@ def run(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int
     f"fraction of peak: {100 * report['fraction_of_peak']:.1f} %\n"
     f"peak memory: {report['peak_memory_bytes'] / 2**30:.2f} GiB"
   )
+  if teach:
+    print(
+      f"of that the frozen teacher: {report['teacher_seconds']:.4g} s, {100 * report['teacher_share']:.1f} % of the step; "
+      f"{teach.flops / 1e9:,.4g} GFLOP"
+    )
   return report
 
 
-def prepare_step(config, vocabulary_size: int) -> tuple[Callable, object, dict, int]:
-  """(compiled step, state, batch, model FLOPs) for `config` with random inputs, on the mesh it asks for."""
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """What a step computes without gradients: `run(variables)`, compiled and warm, and its FLOPs."""
+
+  run: Callable[[dict], object]
+  flops: int
+
+
+def teacher(objective, state, batch: dict) -> Teacher | None:
+  """The part of the step that is frozen, alone; None where there is none."""
+  frozen = getattr(objective, "frozen", None)
+  count = flops_lib.count_matmul_flops(frozen, state.variables, batch) if frozen else 0
+  if not count:
+    return None
+  compiled = jax.jit(frozen)
+  run = lambda variables: compiled(variables, batch)
+  jax.block_until_ready(run(state.variables))
+  return Teacher(run, count)
+
+
+def prepare_step(config, vocabulary_size: int) -> tuple[Callable, object, dict, int, object]:
+  """(compiled step, state, batch, model FLOPs, objective) for `config` with random inputs, on the mesh it asks for."""
   found = jobs.step_without_data(config, vocabulary_size)
   model_flops = flops_lib.model_flops(found.objective, found.setup.shapes.variables, found.batch)
   batch = mesh_lib.to_devices(random_batch(found.batch, vocabulary_size), found.mesh)
   state, _ = jax.block_until_ready(found.setup.step(found.setup.init(), batch))  # Compiled and warm.
-  return found.setup.step, state, batch, model_flops
+  return found.setup.step, state, batch, model_flops, found.objective
 
 
 def random_batch(spec: dict[str, jax.ShapeDtypeStruct], vocabulary_size: int) -> dict[str, np.ndarray]:

@@ -56,6 +56,9 @@ class Tokenizer(Protocol):
   def encode(self, text: str) -> list[int]:
     """Ids of one string, without padding."""
 
+  def pieces(self, ids: list[int]) -> list[str]:
+    """What ids stand for, to be read by people."""
+
 
 class SentencePiece:
   """The vocabulary that `prepare` trains: a SentencePiece model file with 0 = padding, 1 = unknown.
@@ -76,6 +79,9 @@ class SentencePiece:
 
   def encode(self, text: str) -> list[int]:
     return self._processor.encode(text)
+
+  def pieces(self, ids: list[int]) -> list[str]:
+    return [self._processor.id_to_piece(int(each)).replace("\u2581", " ") for each in ids]
 
 
 class Words:
@@ -103,6 +109,10 @@ class Words:
   def encode(self, text: str) -> list[int]:
     words = text.lower().translate(_NO_PUNCTUATION).split()
     return [self._ids.get(word, self._ids["<unk>"]) for word in words]
+
+  def pieces(self, ids: list[int]) -> list[str]:
+    names = {number: word for word, number in self._ids.items()}
+    return [f" {names[int(each)]}" for each in ids]
 
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -134,6 +144,10 @@ class WordPiece:
   def encode(self, text: str) -> list[int]:
     return self._tokenizer.encode(text).ids
 
+  def pieces(self, ids: list[int]) -> list[str]:
+    names = [self._tokenizer.id_to_token(int(each)) for each in ids]
+    return [name.removeprefix("##") if name.startswith("##") else f" {name}" for name in names]
+
 
 class SpecialTokens:
   """Another vocabulary with three more tokens behind its own: [CLS], [SEP], [MASK]."""
@@ -145,6 +159,10 @@ class SpecialTokens:
 
   def encode(self, text: str) -> list[int]:
     return [self._begin, *self._plain.encode(text), self.end]
+
+  def pieces(self, ids: list[int]) -> list[str]:
+    own = {self._begin: " [CLS]", self.end: " [SEP]", self.mask_id: " [MASK]"}
+    return [own[int(each)] if int(each) in own else self._plain.pieces([int(each)])[0] for each in ids]
 
 
 def load_tokenizer(*places: str | epath.Path, special_tokens: bool = False) -> Tokenizer | None:

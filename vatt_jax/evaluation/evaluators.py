@@ -8,8 +8,9 @@ import numpy as np
 
 from vatt_jax.data import label as label_lib, records as records_lib, text as text_lib
 from vatt_jax.errors import UserError
-from vatt_jax.evaluation import classification, matching, probes
+from vatt_jax.evaluation import classification, entities, matching, probes
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet, meeting
+from vatt_jax.evaluation.report.page import Section
 from vatt_jax.evaluation.retrieval import (
   NothingToCompare,
   cosine_similarity,
@@ -17,15 +18,16 @@ from vatt_jax.evaluation.retrieval import (
   retrieval_metrics,
   unit_rows,
 )
-from vatt_jax.evaluation.views import Setting, Views, features
+from vatt_jax.evaluation.views import Setting, Views, features, middle_caption
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What one evaluator found: flat metrics `eval/<set>/...`, and for retrieval the embeddings for the report."""
+  """What one evaluator found: flat metrics `eval/<set>/...`, and for the report embeddings or a section of its own."""
 
   metrics: dict[str, float]
   embedded: EmbeddedSet | None = None
+  section: Section | None = None
 
 
 def run(name: str, config, setting: Setting, variables: dict, batch_size: int, progress: bool = False) -> Result:
@@ -47,10 +49,11 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
     records, setting, batch_size, windows=config.windows, crops=config.get("crops", 1),
     description=f"evaluating {name}", progress=progress,
   )  # fmt: skip
-  metrics, embedded = EVALUATORS[config.kind](name, config, setting, variables, records, views)
+  metrics, shown = EVALUATORS[config.kind](name, config, setting, variables, records, views)
   if views.broken:
     metrics["broken_records"] = float(len(views.broken))
-  return Result({f"eval/{name}/{key}": value for key, value in metrics.items()}, embedded)
+  parts = {"section" if isinstance(shown, Section) else "embedded": shown}
+  return Result({f"eval/{name}/{key}": value for key, value in metrics.items()}, **parts)
 
 
 def retrieval(name, config, setting, variables, records, views) -> tuple[dict, EmbeddedSet]:
@@ -269,23 +272,13 @@ def _columns(records: records_lib.Records, numbers: np.ndarray, default_rate_hz:
     string = lambda key, row=row: (row[key] or [b""])[0].decode("utf-8", "replace")
     frames, own_rate = row["video/frames"], (row["audio/sample_rate_hz"] or [default_rate_hz])[0]
     rate = rate or (own_rate if len(row["audio/samples"]) else 0)
-    columns["captions"].append(_middle_caption(row))
+    columns["captions"].append(middle_caption(row))
     columns["languages"].append(string("language"))
     columns["labels"].append(string("label"))
     columns["sources"].append(string("source"))
     columns["thumbnails"].append(frames[len(frames) // 2] if frames else b"")
     columns["waveforms"].append(_at_rate(row["audio/samples"][: SHOWN_SECONDS * own_rate], own_rate, rate or own_rate))
   return {**columns, "sample_rate_hz": int(rate or default_rate_hz)}
-
-
-def _middle_caption(row: dict) -> str:
-  """The caption that evaluation uses: the nearest to the clip's middle."""
-  if not row["captions/text"]:
-    return ""
-  seconds = len(row["audio/samples"]) / max(1, (row["audio/sample_rate_hz"] or [1])[0])
-  seconds = max([seconds + (row["audio/start_seconds"] or [0.0])[0], *row["video/timestamps"][-1:]])
-  times = (np.asarray(row[f"captions/{end}"], float) for end in ("start", "end"))
-  return row["captions/text"][int(text_lib.nearest_captions(*times, seconds / 2, 1)[0])].decode("utf-8", "replace")
 
 
 def _at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
@@ -299,5 +292,5 @@ def _at_rate(samples: np.ndarray, own: int, rate: int) -> np.ndarray:
 SHOWN_SECONDS = 10  # of each sound, in the report
 EVALUATORS = {
   "retrieval": retrieval, "matching": match, "classification": classify, "probe": probe, "knn": knn,
-  "zero_shot_classification": zero_shot_classification,
+  "zero_shot_classification": zero_shot_classification, "entities": entities.evaluate,
 }  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 
 from vatt_jax.cache import cache_directory
-from vatt_jax.data import pipeline
+from vatt_jax.data import pipeline, text
 from vatt_jax.data.records import VERSION
 from vatt_jax.data.text import Tokenizer
 from vatt_jax.errors import UserError
@@ -35,6 +35,8 @@ class Setting:
     place: puts a host batch onto devices.
     model: what it is beside its weights, in words that differ where it does.
     tokens, match: of models that look at video and text together: jitted, as in `objectives.alpro`.
+    look: what all parts of such a model say, (variables, batch, seed) -> outputs, as in `objectives.alpro`.
+    entities: names of what its teacher knows, in the order of its probabilities.
   """
 
   encode: Callable[[dict, dict], dict]
@@ -46,6 +48,8 @@ class Setting:
   model: str = ""
   tokens: Callable[[dict, dict], dict] | None = None
   match: Callable[[dict, dict], jax.Array] | None = None
+  look: Callable[[dict, dict, int], dict] | None = None
+  entities: tuple[str, ...] = ()
 
 
 class Views:
@@ -97,6 +101,16 @@ class Views:
   def readable(self) -> np.ndarray:
     """Numbers of the records that every view could read."""
     return np.array([i for i in range(len(self.records)) if i not in self.broken], int)
+
+
+def middle_caption(row: dict) -> str:
+  """The caption that evaluation uses of a decoded record: the nearest to the clip's middle; "" where there is none."""
+  if not row["captions/text"]:
+    return ""
+  seconds = len(row["audio/samples"]) / max(1, (row["audio/sample_rate_hz"] or [1])[0])
+  seconds = max([seconds + (row["audio/start_seconds"] or [0.0])[0], *row["video/timestamps"][-1:]])
+  times = (np.asarray(row[f"captions/{end}"], float) for end in ("start", "end"))
+  return row["captions/text"][int(text.nearest_captions(*times, seconds / 2, 1)[0])].decode("utf-8", "replace")
 
 
 def features(views: Views, setting: Setting, variables: dict, output: str) -> tuple[np.ndarray, np.ndarray]:

@@ -177,13 +177,8 @@ class AlproObjective(AlproEncoders):
   def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
     """Scalar loss, metrics and the unchanged model state. The batch is the global one."""
     masking, crop, negatives, dropout = jax.random.split(rng, 4)
-    ids, mask = _captions(batch)
-    last = jnp.sum(mask, axis=1) - 1
-    places = jnp.arange(ids.shape[1])[None]
-    maskable = mask & (places > 0) & (places < last[:, None])  # All but [CLS], [SEP] and padding.
-    mask_id = self.mask_id % self.model.vocabulary_size
-    hidden, selected = losses.mask_words(masking, ids, maskable, self.model.vocabulary_size, mask_id, self.mask_rate)
-    inside = losses.random_rectangles(crop, len(ids), self.model.video_grid[1:], self._patch(batch))
+    hidden, selected = self._hide(masking, batch)
+    inside = self._rectangles(crop, batch)
     both = batch["video/present"] & batch["text/present"]
     local = self.local_rows if self.negatives == "local" else 0
 
@@ -196,6 +191,55 @@ class AlproObjective(AlproEncoders):
   def frozen(self, variables: dict, batch: dict) -> jax.Array | tuple:
     """What the loss computes without gradients: the prompter's labels."""
     return self.entities(variables, batch["video/patches"]) if self._weight("pem") else ()
+
+  def look(self, variables: dict, batch: dict, seed: jax.Array) -> dict[str, jax.Array]:
+    """What all parts say of a batch, in inference mode, for people to see; each seed draws other rectangles and words.
+
+    Returns:
+      `inside` bool (B, N), the rectangle; of the teacher `entities/rectangle` and `entities/picture` (B, entities), of what
+      lies inside and of everything, and what the model itself says of the rectangle, `entities/own`; `match` and
+      `match/other` (B,), of the clip with its own caption and with the next one's; `words/hidden`, `words/restored` int32
+      (B, L) and `words/selected` bool (B, L). What the model has no part for is left out.
+    """
+    masking, crop = jax.random.split(jax.random.key(seed))
+    (hidden, selected), inside = self._hide(masking, batch), self._rectangles(crop, batch)
+    patches, out = batch["video/patches"], {"inside": inside}
+    if "prompter" in variables:
+      still = self._still(patches)
+      out["entities/rectangle"] = self.entities(variables, self._only(patches, inside), still)
+      out["entities/picture"] = self.entities(variables, patches, still)
+
+    def parts(model):
+      (ids, mask), found = _captions(batch), {}
+      video = model.encode_video(patches, train=False)
+      text, length = model.encode_text(ids, mask, train=False), ids.shape[1]
+      fused = model.fuse(text, mask, video, train=False)
+      if "vtm" in model.parts:
+        others = model.fuse(jnp.roll(text, -1, axis=0), jnp.roll(mask, -1, axis=0), video, train=False)
+        found["match"], found["match/other"] = (jax.nn.softmax(model.matching(x))[:, 1] for x in (fused, others))
+      if "pem" in model.parts:
+        found["entities/own"] = jax.nn.softmax(model.entities_of(fused[:, length + 1 :], inside))
+      if "mlm" in model.parts:
+        fused = model.fuse(model.encode_text(hidden, mask, train=False), mask, video, train=False)
+        restored = jnp.argmax(model.words(fused[:, :length]), axis=-1).astype(jnp.int32)
+        found |= {"words/hidden": hidden, "words/selected": selected, "words/restored": restored}
+      return found
+
+    if self.model.fuses:
+      out |= self.model.apply({"params": variables["params"]}, method=parts)
+    return out
+
+  def _hide(self, rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
+    """Captions with words hidden, and which: int32 and bool (B, L)."""
+    ids, mask = _captions(batch)
+    last = jnp.sum(mask, axis=1) - 1
+    places = jnp.arange(ids.shape[1])[None]
+    maskable = mask & (places > 0) & (places < last[:, None])  # All but [CLS], [SEP] and padding.
+    mask_id = self.mask_id % self.model.vocabulary_size
+    return losses.mask_words(rng, ids, maskable, self.model.vocabulary_size, mask_id, self.mask_rate)
+
+  def _rectangles(self, rng: jax.Array, batch: dict) -> jax.Array:
+    return losses.random_rectangles(rng, len(batch["text/ids"]), self.model.video_grid[1:], self._patch(batch))
 
   def loss_with(
     self, variables: dict, batch: dict, hidden: jax.Array, selected: jax.Array, inside: jax.Array, pick: Picker,

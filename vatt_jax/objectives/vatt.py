@@ -140,6 +140,12 @@ class VattObjective:
 
   def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
     """Scalar loss, metrics and the new model state. The batch is the global one: all its clips are negatives."""
+    out, model_state = self._outputs(variables, batch, rng, train)
+    total, metrics = self._contrast(out, batch)
+    return total, metrics, {**{k: v for k, v in variables.items() if k != "params"}, **model_state}
+
+  def _outputs(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[dict, dict]:
+    """What towers and heads say, and the model state that is new."""
     towers, heads = jax.random.split(rng)
     if self.model.agnostic:  # Gathered once, instead of by each modality.
       params = variables["params"]
@@ -147,10 +153,13 @@ class VattObjective:
       variables = {**variables, "params": {**params, "encoder": encoder}}
     pool = lambda part: self.model.apply(variables, part, train=train, rngs={"dropout": towers}, method="pool")
     inputs = {key: batch[key] for key in self.batch_keys if not key.endswith("present")}
-    out, model_state = self.model.apply(
+    return self.model.apply(
         variables, in_pieces(pool, inputs, self.pieces), train=train, rngs={"dropout": heads}, method="project",
         mutable=["batch_stats"] if train else [],
     )  # fmt: skip
+
+  def _contrast(self, out: dict, batch: dict) -> tuple[jax.Array, dict]:
+    """The weighted pairs, and metrics."""
     sums = functools.partial(ring_sums, mesh=self.mesh) if self.ring and self.mesh else None
     spans = (batch["clip/source"], batch["clip/span"]) if "clip/span" in batch else None
     learned = variables["params"].get("contrast", {})
@@ -181,7 +190,7 @@ class VattObjective:
     metrics["data/duplicate_captions"] = duplicate_share(batch["text/ids"][:, 0], batch["text/present"])
     if spans is not None:
       metrics["data/overlapping_clips"] = overlapping_share(*spans)
-    return total, metrics, {**{k: v for k, v in variables.items() if k != "params"}, **model_state}
+    return total, metrics
 
   def encode(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
     """Everything the model says about a batch, in inference mode; see `models.vatt.Vatt`."""
@@ -242,8 +251,12 @@ def inherit(config, source: dict | None) -> None:
   """Nothing is left to `init_from`: a VATT config says all sizes."""
 
 
-def from_config(config, options, vocabulary_size: int) -> VattObjective:
-  """Builds the model from `config.model` and the input options, so that grids and lengths cannot disagree."""
+def from_config(config, options, vocabulary_size: int, kind: type = VattObjective, **more) -> VattObjective:
+  """Builds the model from `config.model` and the input options, so that grids and lengths cannot disagree.
+
+  Args:
+    kind: of objective; one that adds to VATT's has fields of its own, `more`.
+  """
   complete = options.video and options.audio and options.text
   if not complete and config.model.get("head") != "none":  # Encoders on their own need not be all three.
     raise ValueError("config.data needs video, audio and text")
@@ -273,7 +286,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
   _check_names(fields)
   attention = attention_lib.take_choice(fields)
   objective = config.objective
-  return VattObjective(
+  return kind(
     Vatt(**fields),
     pairs,
     objective.reduction,
@@ -282,6 +295,7 @@ def from_config(config, options, vocabulary_size: int) -> VattObjective:
     objective.get("mask_overlaps", False),
     config.get("accumulate", 1),
     attention=attention,
+    **more,
   )
 
 

@@ -17,28 +17,33 @@ class Unavailable(Exception):
   """The package cannot be had on this machine; the message says what to do instead."""
 
 
-def fetch(package: str, folder: str, known_sha256: Collection[str]) -> pathlib.Path:
+def fetch(
+  package: str, folder: str, known_sha256: Collection[str], needed_by: str = "The demo set",
+  instead: str = "point at your own media with --source=FOLDER",
+) -> pathlib.Path:  # fmt: skip
   """Where `folder` of `package` is on this machine.
 
   Args:
     package: of data, for every architecture.
     folder: such as usr/share/NAME.
     known_sha256: of the versions that figures were made with; others are used, and told.
+    needed_by: what needs the package, as the subject of a sentence.
+    instead: what to do without it, as half a sentence.
 
   Raises:
     Unavailable: the package is neither installed nor cached nor to be downloaded.
   """
   unpacked, installed = cache_directory() / package, pathlib.Path("/", folder)
   if (unpacked / folder).is_dir() or not installed.is_dir():
-    return _unpacked(package, known_sha256) / folder
+    return _unpacked(package, known_sha256, needed_by, instead) / folder
   return installed
 
 
-def _unpacked(package: str, known_sha256: Collection[str]) -> pathlib.Path:
+def _unpacked(package, known_sha256, needed_by, instead) -> pathlib.Path:
   unpacked = cache_directory() / package
   if unpacked.is_dir():
     return unpacked
-  archive = _download(package, known_sha256, cache_directory() / "packages")
+  archive = _download(package, known_sha256, cache_directory() / "packages", needed_by, instead)
   partial = cache_directory() / f"{package}.partial"
   shutil.rmtree(partial, ignore_errors=True)
   try:
@@ -51,16 +56,16 @@ def _unpacked(package: str, known_sha256: Collection[str]) -> pathlib.Path:
   return unpacked
 
 
-def _download(package: str, known_sha256: Collection[str], folder: pathlib.Path) -> pathlib.Path:
-  instead = (
-    "The demo sets need a Debian or Ubuntu machine that reaches its package archive. Instead, point at your own "
-    f"media with --source=FOLDER, or put the .deb of {package} into {folder}"
+def _download(package, known_sha256, folder: pathlib.Path, needed_by, instead) -> pathlib.Path:
+  advice = (
+    f"{needed_by} needs a Debian or Ubuntu machine that reaches its package archive. Instead, {instead}, or put the "
+    f".deb of {package} into {folder}"
   )
   folder.mkdir(parents=True, exist_ok=True)
   if found := sorted(folder.glob(f"{package}_*.deb")):
     return found[-1]
   if shutil.which("apt-get") is None:
-    raise Unavailable(f"apt-get is not on this machine. {instead}")
+    raise Unavailable(f"apt-get is not on this machine. {advice}")
   download = lambda: subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True, text=True)
   done = download()
   if done.returncode and hasattr(os, "geteuid") and os.geteuid() == 0:  # A fresh image has no package lists.
@@ -69,7 +74,7 @@ def _download(package: str, known_sha256: Collection[str], folder: pathlib.Path)
   found = sorted(folder.glob(f"{package}_*.deb"))
   if done.returncode or not found:
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    raise Unavailable(f"apt-get could not download {package}: {reason} {instead}")
+    raise Unavailable(f"apt-get could not download {package}: {reason} {advice}")
   digest = hashlib.sha256(found[-1].read_bytes()).hexdigest()
   if digest not in known_sha256:
     print(f"note: {found[-1].name} is not the version that the README's figures were made with (sha256 {digest}).")

@@ -4,6 +4,9 @@ Source: Debian package `tuxpaint-stamps-default` (GPL-2), 161 MB, downloaded onc
 voices and captions are real; only the motion, a slow pan and zoom over a coloured background, is made here. A picture
 is rendered once and shared by the clips of all the languages it is named in.
 
+For models of pictures and English alone there are the same stamps without voices: `demo:clips`, silent moving clips, and
+`demo:pictures`, one frame each.
+
 Splits go by English caption, so that validation and test hold pictures, voices and words that training never had.
 """
 
@@ -90,6 +93,70 @@ class Stamp:
         )
       )
     return decoded
+
+
+@dataclasses.dataclass(frozen=True)
+class SilentStamp:
+  """One picture with its English caption, as a clip of some frames.
+
+  Attributes:
+    name, root, size, frames_per_second: as of a `Stamp`.
+    caption: English.
+    frames: how many.
+  """
+
+  name: str
+  root: str
+  caption: str
+  size: int
+  frames: int
+  frames_per_second: float
+
+  def identity(self) -> str:
+    digest = hashlib.sha256(repr(dataclasses.replace(self, root="")).encode())
+    digest.update((pathlib.Path(self.root) / f"{self.name}.png").read_bytes())
+    return digest.hexdigest()
+
+  def decode(self) -> Decoded:
+    frames = tuple(_render(pathlib.Path(self.root) / f"{self.name}.png", self.size, self.frames))
+    seconds = self.frames / self.frames_per_second
+    clip = Clip(
+      key=self.name,
+      split=split_of(self.caption),
+      frames=frames,
+      timestamps=tuple(i / self.frames_per_second for i in range(self.frames)),
+      samples=np.zeros(0, np.int16),
+      sample_rate_hz=16_000,
+      captions=(Caption(self.caption, 0.0, seconds),),
+      language="en",
+      label=self.name.split("/")[0],
+      source=f"{PACKAGE}/{self.name}.png",
+      licence=LICENCE,
+    )
+    return Decoded([clip])
+
+
+KINDS = ("", "clips", "pictures")
+SILENT_SECONDS = 2.0
+
+
+def silent_units(kind: str, *, short_side: int = 128, frames_per_second: float = 10, **_) -> list[SilentStamp]:
+  """All stamps that have a picture and an English caption.
+
+  Args:
+    kind: "clips" that move, or "pictures".
+
+  Raises:
+    debian.Unavailable: as of `units`.
+  """
+  root = fetch()
+  frames = round(SILENT_SECONDS * frames_per_second) if kind == "clips" else 1
+  stamps = []
+  for picture in sorted(root.rglob("*.png")):
+    name = picture.relative_to(root).with_suffix("").as_posix()
+    if caption := _read_captions(picture.with_suffix(".txt")).get("en"):
+      stamps.append(SilentStamp(name, str(root), caption, short_side, frames, frames_per_second))
+  return stamps
 
 
 def units(*, short_side: int = 128, frames_per_second: float = 10, sample_rate_hz: int = 16_000) -> list[Stamp]:

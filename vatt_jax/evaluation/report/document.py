@@ -28,6 +28,7 @@ def write_report(
   sets: Sequence[EmbeddedSet],
   config_text: str,
   command: str,
+  more: Sequence[page.Section] = (),
 ) -> None:
   """Writes the report of a run as one HTML file that needs no network, mostly below 8 MB.
 
@@ -43,6 +44,7 @@ def write_report(
     sets: embedded evaluation sets, in the order of the report.
     config_text: the config as a person reads it.
     command: what to type to make the run again.
+    more: further sections, of evaluators that have something of their own to show.
   """
   header = tag("header", tag("h1", title), tag("p", subtitle, class_="subtitle"), training.glance(history, results))
   sections = [
@@ -53,6 +55,7 @@ def write_report(
     page.Section("gallery", "Gallery", _gallery_section(sets)),
     page.Section("similarity", "Right and other pairs", _similarity_section(sets)),
     page.Section("map", "Map of the embeddings", _map_section(sets)),
+    *more,
   ]
   text = page.document(title, header, sections)
   path = epath.Path(path)
