@@ -7,10 +7,10 @@ import pytest
 
 from tests.models.test_vatt import TINY, tiny_batch
 from vatt_jax.models.vatt import Vatt
-from vatt_jax.objectives.vatt import VattObjective
+from vatt_jax.objectives.vatt import Contrast, VattObjective
 from vatt_jax.objectives.vatt_prompted import VattPrompted
 
-PAIRS = {"video_audio": 1.0, "video_text": 1.0, "audio_text": 1.0}
+PAIRS = {pair: Contrast() for pair in ("video_audio", "video_text", "audio_text")}
 
 
 def batch():

@@ -141,7 +141,7 @@ class VattObjective:
   def loss(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[jax.Array, dict, dict]:
     """Scalar loss, metrics and the new model state. The batch is the global one: all its clips are negatives."""
     out, model_state = self._outputs(variables, batch, rng, train)
-    total, metrics = self._contrast(out, batch)
+    total, metrics = self._contrast(out, batch, variables["params"].get("contrast", {}))
     return total, metrics, {**{k: v for k, v in variables.items() if k != "params"}, **model_state}
 
   def _outputs(self, variables: dict, batch: dict, rng: jax.Array, train: bool) -> tuple[dict, dict]:
@@ -158,11 +158,10 @@ class VattObjective:
         mutable=["batch_stats"] if train else [],
     )  # fmt: skip
 
-  def _contrast(self, out: dict, batch: dict) -> tuple[jax.Array, dict]:
-    """The weighted pairs, and metrics."""
+  def _contrast(self, out: dict, batch: dict, learned: dict) -> tuple[jax.Array, dict]:
+    """The weighted pairs, and metrics; `learned` is what pairs have learned of their own."""
     sums = functools.partial(ring_sums, mesh=self.mesh) if self.ring and self.mesh else None
     spans = (batch["clip/source"], batch["clip/span"]) if "clip/span" in batch else None
-    learned = variables["params"].get("contrast", {})
     metrics, total = {}, 0.0
     for pair, contrast in self.pairs.items():
       if contrast.weight:

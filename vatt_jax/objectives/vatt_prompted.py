@@ -65,7 +65,7 @@ class VattPrompted(vatt.VattObjective):
   label_threshold: float = 0.2
   label_temperature: float = 0.07
 
-  fresh = rf"^params/{HEADS}(/|$)"
+  fresh = rf"^params/({HEADS}|contrast)(/|$)"
 
   def __post_init__(self):
     super().__post_init__()
@@ -92,7 +92,7 @@ class VattPrompted(vatt.VattObjective):
     """As of VATT, with `loss/matching_<modality>` and `loss/entities_<modality>`."""
     towers, *draws = jax.random.split(rng, 3)
     out, model_state = self._outputs(variables, batch, towers, train)
-    total, metrics = self._contrast(out, batch)
+    total, metrics = self._contrast(out, batch, variables["params"].get("contrast", {}))
     labels = self.frozen(variables, batch) if self.entities else {}
     for modality, draw in zip(MODALITIES, draws):
       both = batch[f"{modality}/present"] & batch["text/present"]
@@ -128,16 +128,17 @@ class VattPrompted(vatt.VattObjective):
     if prompts and self.entities and "params" not in prompts:
       known = {f"{modality}_prompts": prompts[f"{modality}_prompts"] for modality in MODALITIES}
       return {"prompter": {name: variables[name] for name in TEACHER if name in variables} | known}
-    return {name: value for name, value in variables.items() if name != "prompter" or self.entities}
+    kept = {name: value for name, value in variables.items() if name != "prompter" or self.entities}
+    return super().adopt(kept)
 
   @property
   def _head(self) -> PairHead:
     return PairHead(self.width, self.known if self.entities else 0)
 
   def _similarity(self, out: Mapping[str, jax.Array], modality: str) -> jax.Array:
-    """[clip, caption] (B, B), divided by the temperature."""
+    """[clip, caption] (B, B), divided by the temperature that the pair starts with."""
     clip, text = (out[name] for name in self.spaces[modality, "text"])
-    return unit(clip) @ unit(text[:, 0]).T / self.temperature
+    return unit(clip) @ unit(text[:, 0]).T / self.pairs[f"{modality}_text"].temperature
 
   def _match(self, head, logits, pooled, text, similarity, both, draw) -> tuple[jax.Array, jax.Array]:
     """The loss of each pair and its two negatives, and how often it is right."""
