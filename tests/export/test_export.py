@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests.runs import smoke_config
 import vatt_jax
-from vatt_jax import convert, errors, jobs
+from vatt_jax import api, convert, errors, jobs, objectives
+from vatt_jax.data import pipeline
+from vatt_jax.export import functions
 from vatt_jax.training import checkpoints
 
 OUTSIDE = """
@@ -85,3 +88,30 @@ def test_what_encoders_json_says(exported):
   assert said["encoders"]["video"]["input"]["dtype"] == "uint8"
   assert said["encoders"]["text"]["outputs"]["text/vt"]["shape"][0] == "batch"
   assert "load_file" in said["use"]
+
+
+def test_alpro_too():
+  """One function for each encoder, tokens and all, equal to what the objective says."""
+  config = smoke_config("configs.finetune.msrvtt_retrieval")
+  objectives.inherit(config, None)
+  options = jobs.input_options(config.data)
+  objective = objectives.build(config, options, 50)
+  spec = pipeline.batch_spec(options, 3)
+  zeros = {name: np.zeros(value.shape, value.dtype) for name, value in spec.items()}
+  variables = jax.device_get(jax.jit(objective.init)(jax.random.key(0), zeros))
+  written = functions.files(jobs.Trained(None, config, objective, options, None, variables))
+  assert set(written) == {"video.jax_export", "text.jax_export", "encoders.json"}
+  rng, weights = np.random.default_rng(0), checkpoints.flat(variables)
+  frames = rng.integers(0, 256, (3, options.video.frames, *options.video.pixels, 3)).astype(np.uint8)
+  ids = rng.integers(1, 50, (3, options.text.length)).astype(np.int32)
+  cut, _ = api._video_patches(frames, options.video.patch)
+  expected = jax.jit(objective.tokens)(
+    variables, {"video/patches": cut, "text/ids": ids[:, None], "text/mask": ids[:, None] != 0}
+  )
+  said = {}
+  for modality, given in (("video", frames), ("text", ids)):
+    said |= jax.export.deserialize(written[f"{modality}.jax_export"]).call(weights, given)
+  assert set(said) == {"video/tokens", "video/vtc", "text/tokens", "text/vtc"}
+  for name, value in said.items():
+    want = expected[name][:, 0] if name.startswith("text/") else expected[name]
+    np.testing.assert_allclose(value, want, atol=1e-5)

@@ -114,7 +114,7 @@ class TimeSformer(nn.Module):
     times = self.param("temporal_positions", nn.initializers.zeros, (T, self.width))
     class_token = self.param("class_token", normal, (self.width,))
     x = x.reshape(-1, T, N, self.width) + places[None, None, 1:] + times[None, :, None]
-    token = jnp.broadcast_to(class_token + places[0], (len(x), self.width))
+    token = jnp.broadcast_to(class_token + places[0], (x.shape[0], self.width))
     kind = transformer.rematerialised(DividedLayer, self.remat)
     for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.layers)):
       layer = kind(self.heads, self.feed_forward, self.head_width, float(rate), name=f"layer_{i}")
