@@ -119,9 +119,10 @@ def _table(metrics: Mapping[str, float]) -> Markup:
 
 def _card(each: Example) -> Markup:
   seen = [media.picture(each.picture, _PICTURE_BYTES, each.caption), tag("p", page.shorten(each.caption))]
-  said = [_entities("Teacher, of the rectangle", each.teacher)]
+  columns = [_entities("Teacher, of the rectangle", each.teacher)]
   if each.own:
-    said.append(_entities("Model, of the rectangle", each.own))
+    columns.append(_entities("Model, of the rectangle", each.own))
+  said = [tag("div", columns, style="display:grid;grid-template-columns:repeat(auto-fit,minmax(180px,1fr));gap:24px")]
   if each.match is not None:
     said.append(
       tag(
@@ -145,7 +146,7 @@ def _entities(title: str, found: Sequence[tuple[str, float]]) -> Markup:
     )
     for name, share in found
   ]
-  return join([tag("b", title), tag("ul", bars, style="list-style:none;margin:4px 0 12px;padding:0")])
+  return tag("div", tag("b", title), tag("ul", bars, style="list-style:none;margin:4px 0 12px;padding:0"))
 
 
 def _word(word: tuple[str, str]) -> Markup:
