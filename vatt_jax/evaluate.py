@@ -79,24 +79,25 @@ def evaluate(
     keeper.hold(checkpoint)
   mesh = mesh_lib.make_mesh((1, -1, 1))
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
-  found, embedded = [], {}
+  found, shown = [], {}
   place = config.data.directory
   for directory in [place] if not place or epath.Path(place).exists() else jobs.starts(place):
     config.data.directory = directory
     inputs = jobs.open_inputs(config, str(workdir))
     evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
     found.append(evaluation.run(when, variables, progress=processes.is_first()))
-    embedded |= evaluation.embedded
+    shown |= evaluation.shown
     if not found[-1]:
       raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
   metrics = mean(found)
   say(f"step {manifest['step']} of {workdir}\n{table(metrics)}")
   if keeper and keeper.offer(manifest["step"], metrics):
     say(f"step {manifest['step']} is the best so far, {best} = {metrics[best]:.4g}, and kept in {keeper.place}.")
+  look = evaluation.look_inside(variables)
   if processes.is_first():
     row = {"step": manifest["step"], "evaluators": when or "all", "evaluation": identity(override), **metrics}
     workdir_lib.append_json_line(workdir / EVALUATIONS, row)
-    jobs.write_report(str(workdir), config, metrics, embedded)
+    jobs.write_report(str(workdir), config, metrics, shown, look)
   say(f"report: {workdir / 'report.html'}")
   return metrics
 
