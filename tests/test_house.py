@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted((ROOT / "vatt_jax").rglob("*.py")) + sorted((ROOT / "configs").rglob("*.py"))
 
 # Imports run downwards only: a room may use rooms below it, and files of its own.
-PROGRAMS = {"train", "evaluate", "prepare", "convert", "prompt", "benchmark", "plan", "api", "__init__"}
+PROGRAMS = {"train", "evaluate", "prepare", "convert", "prompt", "benchmark", "plan", "report", "api", "__init__"}
 ABOVE = {
   "benchmarks": {"jobs", "objectives", "preparation", "models", "losses", "data", "training"},
   "conversion": {"models", "data", "training"},

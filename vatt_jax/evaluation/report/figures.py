@@ -52,7 +52,10 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
   return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False, points: int = 200) -> Markup:
+def line_chart(
+  curves: Sequence[Curve], *, x_name: str, as_percent: bool = False, points: int = 200,
+  marks: Sequence[tuple[float, str]] = (),
+) -> Markup:  # fmt: skip
   """Curves over a common x axis, y from 0 or including it, with a legend that ends in each curve's last value.
 
   Args:
@@ -60,6 +63,8 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
     x_name: under the x axis.
     as_percent: y is a fraction and is written as per cent.
     points: at most this many per curve.
+    marks: places on the x axis and their names, which stand upright beside a line there. With them x begins at 0, as a
+      cost does, and the legend names no last values.
 
   Returns:
     A `figure`.
@@ -68,8 +73,18 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
   xs, ys = (np.concatenate([getattr(curve, axis) for curve in curves]) for axis in "xy")
   write = (lambda value: f"{100 * value:.3g} %") if as_percent else number
   low, high, counts = min(0, ys.min()), max(0, ys.max()), bool(np.all(xs == np.round(xs)))
-  frame = _Frame(760, 300, (xs.min(), xs.max()), (low, high + 0.05 * (high - low) if high > low else 1), whole=counts)
+  frame = _Frame(
+    760,
+    300,
+    (min(0, xs.min()) if marks else xs.min(), xs.max()),
+    (low, high + 0.05 * (high - low) if high > low else 1),
+    whole=counts,
+  )
   drawn = [frame.grid(write), tag("text", x_name, x=frame.right, y=frame.height - 4, text_anchor="end")]
+  for x, name in marks:
+    drawn.append(tag("path", d=f"M{frame.x(x):.1f} {frame.top}V{frame.height - frame.below}", class_="grid"))
+    place = f"translate({frame.x(x) - 4:.1f} {frame.height - frame.below - 6}) rotate(-90)"
+    drawn.append(tag("text", shorten(name, 36), transform=place, class_="mark-name"))
   for curve in curves:
     path = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in zip(curve.x, curve.y))
     drawn.append(tag("path", d=path, class_="reference" if curve.dashed else "curve", style=f"--c:{curve.colour}"))
@@ -90,7 +105,7 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
         if not curve.dashed
       ]
     )
-  entries = [(_line_swatch(curve), f"{curve.name} {write(curve.y[-1])}") for curve in curves]
+  entries = [(_line_swatch(curve), curve.name if marks else f"{curve.name} {write(curve.y[-1])}") for curve in curves]
   return tag("figure", frame.svg(drawn), legend(entries))
 
 

@@ -32,19 +32,25 @@ def map_section(sets: Sequence[EmbeddedSet], classified: Sequence[ClassifiedSet]
   return join(parts) if any(parts[1:]) else page.missing("No set was evaluated, so there is nothing to draw.")
 
 
-def _embedded(embedded: EmbeddedSet) -> Markup:
+def space_maps(embedded: EmbeddedSet) -> tuple[list[Markup], Markup]:
+  """A map for each space where modalities meet, where there are two embeddings at least, and their legend."""
   clips = _Clips(embedded.captions, embedded.languages, embedded.labels)
   maps = []
   for space in common_spaces(embedded):
     values = {modality: embedded.embeddings[output] for output, modality in space.items()}
     caption = join([tag("b", " – ".join(space.values())), tag("small", " – ".join(space))])
     maps.append(clips.map(values, embedded.present, caption))
+  return [each for each in maps if each], clips.legend(embedded.present)
+
+
+def _embedded(embedded: EmbeddedSet) -> Markup:
+  maps, legend = space_maps(embedded)
   title = tag("h3", f"Set “{embedded.name}”")
   if not any(maps):
     return join(
       [title, page.missing(f"The set “{embedded.name}” has fewer than two embeddings in a space, so no map.")]
     )
-  return join([title, tag("div", maps, clips.legend(embedded.present), class_="maps")])
+  return join([title, tag("div", maps, legend, class_="maps")])
 
 
 def _classified(classified: ClassifiedSet) -> Markup:

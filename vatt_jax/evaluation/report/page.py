@@ -213,8 +213,13 @@ svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-varian
 .cell { fill: var(--bad); }
 .cell.right { fill: var(--good); }
 svg text.count { font-size: 11px; fill: var(--ink); pointer-events: none; }
+svg text.mark-name { font-size: 11px; opacity: 0.8; }
 .axis { font-weight: 550; }
 .maps.two { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+.beside { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: 14px; margin-bottom: 14px; }
+.beside figure { margin: 0; }
+.beside h4 { margin: 0 0 6px; overflow-wrap: anywhere; }
+.best { font-weight: 700; color: var(--good); }
 .followed { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(330px, 100%), 1fr)); gap: 14px; }
 .followed figure { margin: 0; }
 .frames { display: flex; flex-wrap: wrap; gap: 10px; }
