@@ -217,7 +217,7 @@ svg text.mark-name { font-size: 11px; opacity: 0.8; }
 .axis { font-weight: 550; }
 .maps.two { grid-template-columns: repeat(2, minmax(0, 1fr)); }
 .beside { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: 14px; margin-bottom: 14px; }
-.beside figure { margin: 0; }
+.beside figure { margin: 0 0 14px; }
 .beside h4 { margin: 0 0 6px; overflow-wrap: anywhere; }
 .best { font-weight: 700; color: var(--good); }
 .followed { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(330px, 100%), 1fr)); gap: 14px; }
