@@ -229,25 +229,27 @@ PROBES = {  # The low-rank classifier as in the paper; the constant of the machi
 }  # fmt: skip
 
 
-def probe(classifier: str, split: str, features: str) -> ml_collections.ConfigDict:
+def probe(classifier: str, split: str, features: str, multiple: bool = False) -> ml_collections.ConfigDict:
   """A classifier on frozen features (VATT A.3.2): one window of each training clip, four of each other one, averaged.
 
   Args:
     classifier: a name in `PROBES`.
     features: what the encoders say, such as "video/pooled" or "audio/pooled".
+    multiple: whether clips may have several labels: one classifier for each class against the rest.
   """
   return ml_collections.ConfigDict({
       "kind": "probe", "split": split, "train_split": "train", "when": "final", "features": features, "windows": 4,
-      "crops": 1, "train_windows": 1, "classifier": classifier, "options": PROBES.get(classifier, {}), "batch_size": 16,
+      "crops": 1, "train_windows": 1, "classifier": classifier, "options": PROBES.get(classifier, {}),
+      "multiple": multiple, "batch_size": 16,
   })  # fmt: skip
 
 
-def knn(split: str, features: str, shots: int = 0, draws: int = 5) -> ml_collections.ConfigDict:
+def knn(split: str, features: str, shots: int = 0, draws: int = 5, multiple: bool = False) -> ml_collections.ConfigDict:
   """The 20 nearest of the training clips, or of `shots` of each class, drawn `draws` times."""
   return ml_collections.ConfigDict({
       "kind": "knn", "split": split, "train_split": "train", "when": "final", "features": features, "windows": 4,
       "crops": 1, "train_windows": 1, "neighbours": 20, "temperature": 0.07, "shots": shots, "draws": draws,
-      "batch_size": 16,
+      "multiple": multiple, "batch_size": 16,
   })  # fmt: skip
 
 

@@ -2,13 +2,20 @@
 
 import importlib
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 import threading
 import time
 
 from absl import flags
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+import tensorflow as tf
 
+from tests.runs import ROOT
 from tests.test_train import smoke_config
 import vatt_jax
 from vatt_jax import errors, evaluate, train
@@ -28,6 +35,17 @@ def test_the_newest_checkpoint_scores_what_training_said(run, capsys):
   assert metrics == {key: pytest.approx(final[key], abs=1e-6) for key in metrics} and len(metrics) > 50
   assert "validation/video_to_text" in capsys.readouterr().out
   assert json.loads((run / "eval.jsonl").read_text().splitlines()[-1])["step"] == 4
+  shown = scalars(run / "tensorboard" / "evaluation")
+  assert shown == {key: [(4, pytest.approx(value, rel=1e-6))] for key, value in metrics.items()}
+
+
+def scalars(folder):
+  """What TensorBoard reads: tag -> (step, value) in order."""
+  found = EventAccumulator(str(folder)).Reload()
+  return {
+    tag: [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in found.Tensors(tag)]
+    for tag in found.Tags()["tensors"]
+  }
 
 
 def test_one_checkpoint_and_another_set(run):
@@ -120,6 +138,51 @@ def test_what_one_config_evaluated_another_has_not(run, tmp_path):
   rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
   assert [(row["step"], row["evaluators"]) for row in rows] == [(2, "every"), (4, "all"), (4, "all")]
   assert rows[0]["evaluation"] == rows[1]["evaluation"] == "own" != rows[2]["evaluation"]
+
+
+def following(workdir, **environment):
+  arguments = [sys.executable, "-m", "vatt_jax.evaluate", f"--workdir={workdir}", "--follow", "--poll_seconds=0.2"]
+  environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+  return subprocess.Popen(
+    arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+  )
+
+
+def test_two_jobs_share_the_checkpoints(run, tmp_path):
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  jobs = [following(workdir) for _ in range(2)]
+  for job in jobs:
+    printed, _ = job.communicate(timeout=240)
+    assert job.returncode == 0, printed
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert sorted((row["step"], row["evaluators"]) for row in rows) == [(2, "every"), (4, "all")]
+  assert not list((workdir / ".claims").iterdir())
+
+
+@pytest.mark.slow
+def test_one_job_of_two_processes(run, tmp_path):
+  """The first process says what comes next, both compute, one writes."""
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  together = dict(JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", XLA_FLAGS="")
+  jobs = [following(workdir, JAX_PROCESS_ID=str(i), **together) for i in range(2)]
+  for job in jobs:
+    printed, _ = job.communicate(timeout=240)
+    assert job.returncode == 0, printed
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert [(row["step"], row["evaluators"]) for row in rows] == [(2, "every"), (4, "all")]
+  final = json.loads((run / "results.json").read_text())
+  assert all(rows[1][key] == pytest.approx(final[key], abs=1e-5) for key in rows[1] if key.startswith("eval/"))
+
+
+def test_results_that_another_job_took_over_are_not_written(run, tmp_path, capsys):
+  workdir = copy_of(run, tmp_path)
+  metrics = evaluate.evaluate(checkpoints.find(str(workdir)), None, is_mine=lambda: False)
+  assert metrics and not (workdir / "eval.jsonl").exists() and "another job took this over" in capsys.readouterr().out
 
 
 def test_figures_that_nobody_measures_are_named(run):

@@ -17,6 +17,7 @@ PROGRAMS = {
   "prompt",
   "benchmark",
   "plan",
+  "report",
   "embed",
   "doctor",
   "inspect",

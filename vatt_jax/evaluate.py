@@ -8,7 +8,8 @@
 
 The model and its input come from the checkpoint. --config=FILE (with --config.data.directory=DIR) chooses other
 evaluators or another data set; of several directories behind commas, such as official splits or folds, the means are
-reported. Figures are printed and appended to WORKDIR/eval.jsonl; pictures go into WORKDIR/report.html.
+reported. Figures are printed, appended to WORKDIR/eval.jsonl and shown by TensorBoard (WORKDIR/tensorboard, as the run
+"evaluation"); pictures go into WORKDIR/report.html. Several jobs may follow one run: each checkpoint is evaluated by one.
 """
 
 from absl import flags
@@ -38,6 +39,7 @@ if __name__ == "__main__":  # Here, so that --help need not wait for JAX and Ten
   define_flags(flags.FLAGS)
   errors.run(__spec__.name)
 
+from collections.abc import Callable
 import hashlib
 import re
 import time
@@ -48,12 +50,13 @@ import tensorflow as tf
 
 from vatt_jax import jobs, storage
 from vatt_jax.data import text
-from vatt_jax.training import checkpoints, mesh as mesh_lib, processes, workdir as workdir_lib
+from vatt_jax.training import checkpoints, claims, mesh as mesh_lib, processes, workdir as workdir_lib
 from vatt_jax.training.best import Best
 from vatt_jax.training.processes import say
 from vatt_jax.training.watcher import Watcher
 
 EVALUATIONS = "eval.jsonl"
+CLAIMS = ".claims"  # files that say which job evaluates what, see `training.claims`
 BESIDE = (text.FOLDER, jobs.LABELS, jobs.ENTITIES)  # what a checkpoint needs of its workdir
 
 
@@ -81,14 +84,16 @@ def main(argv) -> None:
 
 
 def evaluate(
-  checkpoint: epath.Path, override: ml_collections.ConfigDict | None, *, when: str | None = None, best: str = ""
-) -> dict[str, float]:
+  checkpoint: epath.Path, override: ml_collections.ConfigDict | None, *, when: str | None = None, best: str = "",
+  is_mine: Callable[[], bool] = lambda: True,
+) -> dict[str, float]:  # fmt: skip
   """Evaluates one checkpoint, prints, and writes into its workdir; returns the metrics, {} where there is nothing to do.
 
   Args:
     override: a config whose evaluators and data set are used instead of the run's own.
     when: "every" or "final": only the evaluators so marked, so that a test set is looked at once. None: all.
     best: a figure: the checkpoint where it is best is kept in WORKDIR/best.
+    is_mine: whether the results are still wanted, asked before they are written.
   """
   workdir = checkpoints.home(checkpoint)
   manifest = checkpoints.manifest(checkpoint)
@@ -100,29 +105,37 @@ def evaluate(
     say(f"step {manifest['step']}: no evaluator is marked {when!r}.")
     return {}
   keeper = _keeper(workdir, best, config, mine) if best and processes.is_first() else None
+  turns = claims.Claims(str(workdir / CLAIMS))
   if keeper:
-    keeper.hold(checkpoint)
+    with turns.turn("writing"):
+      keeper.hold(checkpoint, {name.rsplit("-", 1)[-1] for name in turns.names()})
   mesh = mesh_lib.make_mesh((1, -1, 1))
   variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
-  found, embedded, sections = [], {}, {}
+  found, shown = [], {}
   place = config.data.directory
   for directory in [place] if not place or epath.Path(place).exists() else jobs.starts(place):
     config.data.directory = directory
     inputs = jobs.open_inputs(config, str(workdir))
     evaluation = jobs.Evaluation(config, jobs.build_objective(config, inputs).on_mesh(mesh), inputs, mesh, say)
     found.append(evaluation.run(when, variables, progress=processes.is_first()))
-    embedded |= evaluation.embedded
-    sections |= evaluation.sections
+    shown |= evaluation.shown
     if not found[-1]:
       raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
   metrics = mean(found)
   say(f"step {manifest['step']} of {workdir}\n{table(metrics)}")
-  if keeper and keeper.offer(manifest["step"], metrics):
-    say(f"step {manifest['step']} is the best so far, {best} = {metrics[best]:.4g}, and kept in {keeper.place}.")
+  look = evaluation.look_inside(variables)
   if processes.is_first():
-    row = {"step": manifest["step"], "evaluators": when or "all", "evaluation": identity(override), **metrics}
-    workdir_lib.append_json_line(workdir / EVALUATIONS, row)
-    jobs.write_report(str(workdir), config, metrics, embedded, sections)
+    with turns.turn("writing"):  # Other jobs may follow the same run.
+      if not is_mine():
+        say(f"step {manifest['step']}: another job took this over, so nothing is written.")
+        return metrics
+      if keeper and keeper.offer(manifest["step"], metrics):
+        say(f"step {manifest['step']} is the best so far, {best} = {metrics[best]:.4g}, and kept in {keeper.place}.")
+      row = {"step": manifest["step"], "evaluators": when or "all", "evaluation": identity(override), **metrics}
+      workdir_lib.append_json_line(workdir / EVALUATIONS, row)
+      name = "evaluation" if override is None else f"evaluation_{identity(override)}"
+      workdir_lib.log_evaluation(str(workdir), name, manifest["step"], metrics)
+      jobs.write_report(str(workdir), config, metrics, shown, look)
   say(f"report: {workdir / 'report.html'}")
   return metrics
 
@@ -182,33 +195,92 @@ def follow(
 ) -> None:
   """Evaluates the checkpoints of a run as they appear, each once, until the run has written its results.
 
+  Several jobs may follow one run, each of one process or of several: a checkpoint is claimed before it is evaluated, and
+  the claim of a job that was silent for `silent_seconds` is taken over.
+
   Evaluators marked "final" wait for the last checkpoint. A trainer that died or is slow is told once, and waited for.
   """
-  rows = workdir_lib.read_json_lines(epath.Path(workdir) / EVALUATIONS)
-  done = {
-    (row["step"], row.get("evaluators", "all")) for row in rows if row.get("evaluation", "own") == identity(override)
-  }
-  watcher, results = Watcher(workdir, silent_seconds), epath.Path(workdir) / "results.json"
+  watcher, work = Watcher(workdir, silent_seconds), _Work(workdir, identity(override), silent_seconds)
   while True:
-    finished = results.exists()
-    found = checkpoints.steps(workdir)
-    new = _todo(found, finished, done)
-    for step, when in new:
-      checkpoint = epath.Path(workdir) / checkpoints.FOLDER / str(step)
-      try:
-        evaluate(checkpoint, override, when=None if when == "all" else when, best=best)
-      except Exception:
-        if not _is_removed(checkpoint):
-          raise
-        say(f"checkpoint {step} was removed by its run before it was evaluated.")
-      done.add((step, when))
-    if finished and not new:
+    state, step, which = processes.first_decides(work.next)
+    if state == _DONE:
       return
-    if not new:
+    if state == _WAIT:
       news = watcher.look()
-      if news and not results.exists():  # It ends when it has written them.
+      if news and not work.finished():  # It ends when it has written them.
         say(news)
       time.sleep(poll_seconds)
+      continue
+    checkpoint, when = epath.Path(workdir) / checkpoints.FOLDER / str(step), _WHEN[which]
+    try:
+      evaluate(checkpoint, override, when=None if when == "all" else when, best=best, is_mine=work.is_mine)
+    except Exception:
+      if not _is_removed(checkpoint):
+        raise
+      say(f"checkpoint {step} was removed by its run before it was evaluated.")
+    finally:
+      work.give_back(step, when)
+
+
+_DONE, _WAIT, _EVALUATE = range(3)
+_WHEN = ("every", "final", "all")
+
+
+class _Work:
+  """What there is to do in the workdir of a run, shared with other jobs that follow it."""
+
+  def __init__(self, workdir: str, evaluation: str, silent_seconds: float):
+    self._workdir, self._evaluation = epath.Path(workdir), evaluation
+    self._claims = claims.Claims(str(self._workdir / CLAIMS), silent_seconds)
+    self._claim: claims.Claim | None = None
+    self._seen: set[tuple[int, str]] = set()  # by this job; checkpoints that were removed leave no row
+    self._told = ""
+
+  def finished(self) -> bool:
+    return (self._workdir / "results.json").exists()
+
+  def next(self) -> tuple[int, int, int]:
+    """(_EVALUATE, step, number in `_WHEN`), which is then claimed; or that all is done, or others are at what is left."""
+    finished = self.finished()
+    todo = self._todo(finished)
+    for step, _ in todo:
+      self._claim = self._claims.take(self._name(step))
+      if self._claim is None:
+        self._tell(f"checkpoint {step} is being evaluated by {self._claims.owner(self._name(step))}.")
+        continue
+      mine = [when for one, when in self._todo(finished) if one == step]  # It may have been done a moment ago.
+      if mine:
+        return _EVALUATE, step, _WHEN.index(mine[0])
+      self._release()
+    return (_WAIT if todo or not finished else _DONE), 0, 0
+
+  def is_mine(self) -> bool:
+    """Whether nobody thought this job dead and took its work over."""
+    return self._claim is None or self._claim.held()
+
+  def give_back(self, step: int, when: str) -> None:
+    """After an evaluation, however it ended."""
+    self._seen.add((step, when))
+    self._release()
+
+  def _release(self) -> None:
+    if self._claim is not None:
+      self._claim.give_back()
+    self._claim = None
+
+  def _todo(self, finished: bool) -> list[tuple[int, str]]:
+    rows = workdir_lib.read_json_lines(self._workdir / EVALUATIONS)
+    mine = [row for row in rows if row.get("evaluation", "own") == self._evaluation]
+    done = {(row["step"], row.get("evaluators", "all")) for row in mine} | self._seen
+    return _todo(checkpoints.steps(str(self._workdir)), finished, done)
+
+  def _name(self, step: int) -> str:
+    return f"{self._evaluation}-{step}"
+
+  def _tell(self, line: str) -> None:
+    if line != self._told:
+      say(line)
+    self._told = line
 
 
 def _todo(found: list[int], finished: bool, done: set[tuple[int, str]]) -> list[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import importlib.metadata
 import platform
 import re
@@ -19,9 +20,14 @@ from vatt_jax.cache import cache_directory
 from vatt_jax.data import audio, label, pipeline, records as records_lib, remote, text, video
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import evaluators
+from vatt_jax.evaluation.classification import ClassifiedSet
+from vatt_jax.evaluation.embeddings import EmbeddedSet
+from vatt_jax.evaluation.inside import FOLLOWED, Inside, look_inside
 from vatt_jax.evaluation.report import write_report as _write_report
+from vatt_jax.evaluation.report.page import Section
 from vatt_jax.evaluation.retrieval import NothingToCompare
 from vatt_jax.models import positions
+from vatt_jax.objectives import inside
 from vatt_jax.training import (
   checkpoints,
   mesh as mesh_lib,
@@ -228,8 +234,7 @@ class Evaluation:
   `say` tells which and why, `alive` is called with every batch.
 
   Attributes:
-    embedded: name -> the set as it was embedded in the last run, for the report.
-    sections: name -> what else its evaluator shows there.
+    shown: name -> what the last run found beside figures, for the report.
   """
 
   def __init__(
@@ -261,8 +266,14 @@ class Evaluation:
       place=place,
       model=str(config.model),
     )
+    self._look = None
+    if inside.can_look(objective):
+      look = functools.partial(inside.look, objective, rows=FOLLOWED)
+      placed_look = sharding.on_mesh(look, objective.partition_rules, mesh, config.get("fsdp", False))
+      self._look = jax.jit(placed_look, out_shardings=mesh_lib.replicated(mesh))
+      self._shared = inside.is_shared(objective)
     self._evaluators = {}
-    self.embedded, self.sections = {}, {}
+    self.shown = {}
     splits = records_lib.splits(inputs.directory)
     for name, evaluator in config.evaluators.items():
       if evaluator.split in splits:
@@ -278,18 +289,30 @@ class Evaluation:
     for name, evaluator in self._evaluators.items():
       if when not in (None, evaluator.when):
         continue
-      rows = -(-evaluator.batch_size // self._shards) * self._shards
+      rows = self._rows(evaluator)
       try:
         result = evaluators.run(name, evaluator, self._setting, variables, rows, progress)
       except NothingToCompare as error:
         self._say(f"evaluator {name!r}: {error}")
         continue
       metrics |= result.metrics
-      if result.embedded is not None:
-        self.embedded[name] = result.embedded
-      if result.section is not None:
-        self.sections[name] = result.section
+      if result.shown is not None:
+        self.shown[name] = result.shown
     return metrics
+
+  def look_inside(self, variables: dict) -> Inside | None:
+    """What the model does with some clips of the first evaluator's split, for the report; None for models it does not know.
+
+    All processes of a run take part.
+    """
+    if self._look is None or not self._evaluators:
+      return None
+    first = next(iter(self._evaluators.values()))
+    return look_inside(self._look, self._setting, variables, first.split, self._shared, self._rows(first))
+
+  def _rows(self, evaluator) -> int:
+    """Of a batch: a multiple of what devices share."""
+    return -(-evaluator.batch_size // self._shards) * self._shards
 
 
 def on_devices(tree: dict, mesh) -> dict:
@@ -350,8 +373,8 @@ def _names(tree: dict) -> dict:
   return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def write_report(workdir: str, config, results: dict, embedded: dict, sections: dict) -> None:
-  """`report.html` from what a run measured, the sets it was evaluated on, and what else evaluators show."""
+def write_report(workdir: str, config, results: dict, shown: dict, look: Inside | None = None) -> None:
+  """`report.html` from what a run measured, the sets it was evaluated on (`Evaluation.shown`), and a look inside."""
   program = epath.Path(sys.argv[0]).stem
   _write_report(
     str(epath.Path(workdir) / "report.html"),
@@ -359,8 +382,10 @@ def write_report(workdir: str, config, results: dict, embedded: dict, sections: 
     subtitle=f"{config.total_steps:,} steps of {config.batch_size} clips",
     history=workdir_lib.read_metrics(workdir),
     results=results,
-    sets=list(embedded.values()),
-    more=list(sections.values()),
+    sets=[each for each in shown.values() if isinstance(each, EmbeddedSet)],
+    classified=[each for each in shown.values() if isinstance(each, ClassifiedSet)],
+    more=[each for each in shown.values() if isinstance(each, Section)],
+    inside=look,
     config_text=str(config),
     command=shlex.join(["python", "-m", f"vatt_jax.{program}", *sys.argv[1:]]),
   )

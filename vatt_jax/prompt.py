@@ -14,17 +14,38 @@ prompter with its prompts: a place for config.init_from of configs/pretrain/alpr
 `vatt_jax.load(...).entities(video)` names what it sees.
 """
 
+from absl import flags
+
+from vatt_jax import errors
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Only for the program itself: flags of several programs may have the same name."""
+  string = lambda name, default, what: flags.DEFINE_string(name, default, what, flag_values=values)
+  string("checkpoint", None, "The trained prompter: a workdir, a checkpoint, or a converted directory.")
+  string("entities", None, "A file with one entity a line.")
+  string("output", None, "A new directory for the prompter with its prompts, or a new file for a list of nouns.")
+  string("prompts", "templates", "What entities are asked by: templates (12, averaged), template, noun, definition "
+         "(WordNet's) or templates_definition.")  # fmt: skip
+  string("nouns_from", None, "Prepared data sets, behind commas: their most frequent nouns are written to --output.")
+  string("language", "en", "Of the captions whose nouns count; the tagger knows English.")
+  flags.DEFINE_integer("most", 1000, "How many entities, from the first.", lower_bound=2, flag_values=values)
+
+
+if __name__ == "__main__":  # Here, so that --help need not wait for JAX and TensorFlow.
+  define_flags(flags.FLAGS)
+  errors.run(__spec__.name)
+
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from absl import flags
 from etils import epath
 import numpy as np
 import tensorflow as tf
 import tqdm
 
 import vatt_jax
-from vatt_jax import errors, jobs, storage
+from vatt_jax import jobs, storage
 from vatt_jax.data import records as records_lib, text
 from vatt_jax.preparation import debian, nouns, wordnet
 from vatt_jax.training import checkpoints
@@ -204,21 +225,3 @@ def prompt_features(model, prompts: list[list[str]], output: str = "text/vtc") -
       sums = np.zeros([len(prompts), out.shape[1]])
     np.add.at(sums, owners[start : start + AT_ONCE], out / np.linalg.norm(out, axis=1, keepdims=True))
   return (sums / np.bincount(owners)[:, None]).astype(np.float32)
-
-
-def define_flags(values: flags.FlagValues) -> None:
-  """Only for the program itself: flags of several programs may have the same name."""
-  string = lambda name, default, what: flags.DEFINE_string(name, default, what, flag_values=values)
-  string("checkpoint", None, "The trained prompter: a workdir, a checkpoint, or a converted directory.")
-  string("entities", None, "A file with one entity a line.")
-  string("output", None, "A new directory for the prompter with its prompts, or a new file for a list of nouns.")
-  string("prompts", "templates", "What entities are asked by: templates (12, averaged), template, noun, definition "
-         "(WordNet's) or templates_definition.")  # fmt: skip
-  string("nouns_from", None, "Prepared data sets, behind commas: their most frequent nouns are written to --output.")
-  string("language", "en", "Of the captions whose nouns count; the tagger knows English.")
-  flags.DEFINE_integer("most", 1000, "How many entities, from the first.", lower_bound=2, flag_values=values)
-
-
-if __name__ == "__main__":
-  define_flags(flags.FLAGS)
-  errors.run(main)

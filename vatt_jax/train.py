@@ -247,8 +247,9 @@ def _finish(run: _Run) -> None:
     last_row = {k: v for row in workdir_lib.read_metrics(workdir) for k, v in row.items() if not k.startswith("eval/")}
     final = {**last_row, **found, "params/fingerprint": fingerprint(run.state.params)}
     final["time/goodput_fraction"] = run.monitor.goodput()
+    look = run.evaluation.look_inside(run.state.variables)
     if processes.is_first():
-      jobs.write_report(workdir, config, final, run.evaluation.embedded, run.evaluation.sections)
+      jobs.write_report(workdir, config, final, run.evaluation.shown, look)
       workdir_lib.write_json(_results(workdir), final)
     say(run.monitor.summary())
   log.close()

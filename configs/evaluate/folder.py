@@ -12,14 +12,14 @@ from configs import common
 
 
 def get_config(arg=""):
-  args = common.arguments(arg, ("audio", "validation", "smoke"))
+  args = common.arguments(arg, ("audio", "validation", "multiple", "smoke"))
   split = "validation" if "validation" in args else "test"
   modality = "audio" if "audio" in args else "video"
   config = common.zero_shot_retrieval(split)
-  features = f"{modality}/pooled"
-  config.evaluators.logistic = common.probe("logistic", split, features)
-  config.evaluators.raw = common.probe("logistic", split, f"{modality}/raw")
-  config.evaluators.knn = common.knn(split, features)
-  config.evaluators.five_shots = common.knn(split, features, shots=5)
-  config.evaluators.names = common.zero_shot_classification(split, modality)
+  features, multiple = f"{modality}/pooled", "multiple" in args
+  config.evaluators.logistic = common.probe("logistic", split, features, multiple)
+  config.evaluators.raw = common.probe("logistic", split, f"{modality}/raw", multiple)
+  config.evaluators.knn = common.knn(split, features, multiple=multiple)
+  config.evaluators.five_shots = common.knn(split, features, shots=5, multiple=multiple)
+  config.evaluators.names = common.zero_shot_classification(split, modality, multiple=multiple)
   return common.shrink_evaluation(config) if "smoke" in args else config

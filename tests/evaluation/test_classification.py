@@ -102,3 +102,25 @@ def test_answers_that_nobody_knows_are_wrong():
   scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
   found = classification.answers(scores, np.array([0, 1, -1, 0]), ["What is it?", "who sings", "what for?", "is it?"])
   assert found == {"top_1": 0.5, "questions": 4.0, "answerable": 0.75, "top_1/what": 0.5, "top_1/who": 1.0}
+
+
+def test_confusion_and_what_follows_from_it_equal_scikit_learn():
+  random = np.random.default_rng(4)
+  scores, labels = random.normal(size=(80, 5)), random.integers(-1, 4, 80)  # The last class never occurs.
+  scores[:, 2] = -9.0  # And this one is never given.
+  kept, said = labels >= 0, scores.argmax(axis=1)
+  counts = classification.confusion(scores, labels)
+  np.testing.assert_array_equal(counts, metrics.confusion_matrix(labels[kept], said[kept], labels=range(5)))
+  found = classification.per_class(counts)
+  expected = metrics.precision_recall_fscore_support(labels[kept], said[kept], labels=range(5), zero_division=np.nan)
+  for mine, reference in zip((found.precision, found.recall, found.clips), (expected[0], expected[1], expected[3])):
+    np.testing.assert_allclose(mine, reference)
+  assert np.isnan(found.precision[2]) and np.isnan(found.recall[4]) and found.said.sum() == kept.sum()
+
+
+def test_average_precision_of_each_class():
+  random = np.random.default_rng(5)
+  scores, labels = random.normal(size=(40, 3)), (random.random((40, 3)) < [0.3, 0.6, 0.0]).astype(np.float32)
+  found = classification.average_precisions(scores, labels)
+  np.testing.assert_allclose(found[:2], metrics.average_precision_score(labels[:, :2], scores[:, :2], average=None))
+  assert np.isnan(found[2])

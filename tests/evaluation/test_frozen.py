@@ -123,6 +123,22 @@ def test_classes_by_their_names(setting):
     run(config, setting)
 
 
+@pytest.mark.parametrize("config", [common.probe("logistic", "test", "video/pooled", True),
+                                    common.knn("test", "video/pooled", multiple=True)])  # fmt: skip
+def test_several_labels(config, setting, monkeypatch):
+  """Every red clip is bright too, and one class nobody has."""
+  names, own = sorted(COLOURS), records_lib.Records.strings
+  monkeypatch.setattr(records_lib, "labels", lambda directory: [*names, "bright", "nobody"])
+  brighten = lambda label: label + "|bright" if label == names[0] else label
+  monkeypatch.setattr(records_lib.Records, "strings", lambda self, key: [brighten(each) for each in own(self, key)])
+  found = evaluators.run("mine", config, setting, {"params": {"scale": np.float32(1.0)}}, 8)
+  assert found.metrics["eval/mine/mean_average_precision"] == 1.0 and found.metrics["eval/mine/classes"] == 5
+  assert found.shown.labels.shape == found.shown.scores.shape == (len(found.shown.labels), 6)
+  monkeypatch.setattr(records_lib.Records, "strings", lambda self, key: [""] * len(self))
+  with pytest.raises(NothingToCompare, match="no class has clips with it and clips without it"):
+    run(config, setting)
+
+
 def test_class_names_become_words():
   assert [evaluators.readable(name) for name in ("PlayingGuitar", "brush_hair", "YoYo", "dog", "Golf 9Holes")] == [
     "playing guitar", "brush hair", "yo yo", "dog", "golf 9 holes",

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from scipy import special
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from vatt_jax.evaluation import probes
+from vatt_jax.evaluation import classification, probes
 
 
 def clouds(n=90, classes=4, width=6, distance=1.0, seed=0):
@@ -105,3 +106,61 @@ def test_a_few_clips_of_each_class():
   rows = probes.few(labels, 3, seed=0)
   assert np.bincount(labels[rows]).tolist() == [2, 3, 3] and (np.diff(rows) > 0).all()
   assert rows.tolist() != probes.few(labels, 3, seed=1).tolist()
+
+
+def several(n=120, classes=5, seed=0):
+  """Features that are sums over a clip's labels, with noise; labels 0 or 1 (n, C). Some clips have none."""
+  random = np.random.default_rng(seed)
+  labels = (random.random((n, classes)) < 0.3).astype(np.float32)
+  centres = np.random.default_rng(9).normal(size=(classes, 8))
+  return labels @ centres + 0.5 * random.normal(size=(n, 8)), labels
+
+
+@pytest.mark.parametrize("cost", [1e-2, 1.0])
+@pytest.mark.parametrize("name", ["logistic", "support_vectors"])
+def test_several_labels_are_one_question_each(name, cost):
+  features, labels = several()
+  scaler = StandardScaler().fit(features)
+  kinds = {
+    "logistic": LogisticRegression(C=cost, tol=1e-10, max_iter=10_000),
+    "support_vectors": LinearSVC(C=cost, dual=False, tol=1e-10, max_iter=100_000),
+  }
+  reference = OneVsRestClassifier(kinds[name]).fit(scaler.transform(features), labels)
+  say = reference.predict_proba if name == "logistic" else reference.decision_function
+  new, _ = several(seed=1)
+  found = probes.PROBES[name](features, labels, 5, cost=cost)(new)
+  np.testing.assert_allclose(found, say(scaler.transform(new)), atol=1e-4)
+
+
+def test_neighbours_vote_for_all_their_labels():
+  features, labels = several()
+  reference = KNeighborsClassifier(7, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07))
+  shares = reference.fit(features, labels).predict_proba(features[:20])
+  found = probes.nearest(features, labels, 5, neighbours=7)(features[:20])
+  np.testing.assert_allclose(found, np.stack([share[:, 1] for share in shares], axis=1), atol=1e-9)
+
+
+def test_the_low_rank_classifier_learns_several_labels():
+  features, labels = several(n=300)
+  new, truth = several(seed=1)
+  options = dict(components=16, kept=0.5, learning_rate=1e-2, batch_size=32, steps=300)
+  metrics = classification.several_labels(probes.low_rank(features, labels, 5, **options)(new), truth)
+  assert metrics["mean_average_precision"] > 0.9 and metrics["d_prime"] > 2
+
+
+@pytest.mark.parametrize("name", ["low_rank", "logistic", "support_vectors"])
+def test_classes_that_training_never_or_always_has_are_chance(name):
+  features, labels = several()
+  labels[:, 1], labels[:, 3] = 0.0, 1.0
+  options = {"steps": 20, "components": 4} if name == "low_rank" else {}
+  scores = probes.PROBES[name](features, labels, 5, **options)(features)
+  assert (scores[:, 1] == 0.0).all() and (scores[:, 3] == 1.0).all() and len(np.unique(scores[:, 0])) > 100
+  truth = several()[1]
+  assert classification.average_precision(scores[:, 1], truth[:, 1] > 0) == pytest.approx(truth[:, 1].mean())
+
+
+def test_a_few_clips_of_each_of_several_labels():
+  labels = np.array([[1, 1, 0]] * 3 + [[0, 1, 0]] * 4 + [[0, 0, 0]] * 5)
+  rows = probes.few(labels, 2, seed=0)
+  assert (np.diff(rows) > 0).all() and rows.max() < 7 and 2 <= len(rows) <= 4
+  assert labels[rows, 0].sum() >= 2 and labels[rows, 1].sum() >= 2

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from vatt_jax.evaluation import retrieval
+from vatt_jax.evaluation.classification import ClassifiedSet
+from vatt_jax.evaluation.inside import Followed, Inside
 from vatt_jax.evaluation.report import write_report
 
 _VOID = {"img", "meta"}
@@ -50,10 +52,12 @@ class Parsed(HTMLParser):
 
 @pytest.fixture(name="report")
 def report_fixture(tmp_path):
-  def write(sets, history=(), results=None, **texts):
+  def write(sets, history=(), results=None, classified=(), inside=None, **texts):
     path = tmp_path / "report.html"
     texts = {"title": "demo", "subtitle": "a test", "config_text": "seed: 0", "command": "train"} | texts
-    write_report(path, history=list(history), results=results or {}, sets=sets, **texts)
+    write_report(
+      path, history=list(history), results=results or {}, sets=sets, classified=classified, inside=inside, **texts
+    )
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     return Parsed(path.read_text(encoding="utf-8"))
 
@@ -196,3 +200,80 @@ def test_a_history_from_json_lines(report):
   page = report([], [json.loads(line) for line in lines])
   assert page.find("li", inside=page.section("loss"))[0]["text"] == "total 3.25"
   assert {tile["text"] for tile in page.find("div", "tile")} == {"2steps", "3.25loss at the last step"}
+
+
+def test_classifiers_have_a_matrix_and_a_table(report):
+  labels = np.array([0, 0, 0, 1, 1, -1])
+  scores = np.eye(3)[[0, 0, 1, 1, 1, 2]]
+  features = {"video/pooled": np.random.default_rng(0).normal(size=(6, 4))}
+  one = ClassifiedSet("test", ["<cat>", "dog", "cow"], scores, labels, features, "A probe.")
+  page = report([], results={"eval/test/top_1": 0.8, "eval/test/chance_top_1": 1 / 3}, classified=[one])
+  section = page.section("classes")
+  assert "A probe. On 5 clips: top-1 80.0 % (chance 33.3 %)." in section["text"]
+  assert len(page.find("rect", "right", inside=section)) == 2 and "<cat> taken for dog: 1 of 3" in section["text"]
+  rows = [row["text"] for row in page.find("tr", inside=section)]
+  assert (
+    "<cat>32100.0 %66.7 %" in rows and "dog2366.7 %100.0 %" in rows and not any(row.startswith("cow") for row in rows)
+  )
+  assert "Features of “test”" in page.section("map")["text"]
+  assert "80.0 %top 1 on test, chance 33.3 %" in {tile["text"] for tile in page.find("div", "tile")}
+  several = ClassifiedSet("many", ["a", "b", "c"], scores, np.array([[1, 0, 0]] * 3 + [[1, 1, 0]] * 3))
+  rows = [row["text"] for row in page_rows(report([], classified=[several]))]
+  assert rows[1:] == ["a6100.0 %", "b361.1 %"]
+  empty = ClassifiedSet("empty", ["a"], np.zeros([0, 1]), np.zeros(0, int))
+  assert "The set is empty" in report([], classified=[empty]).section("classes")["text"]
+
+
+def page_rows(page):
+  return page.find("tr", inside=page.section("classes"))
+
+
+def test_many_classes_show_those_with_mistakes(report):
+  labels = np.arange(100)
+  scores = np.eye(100)[np.where(labels < 30, (labels + 1) % 30, labels)]
+  page = report([], classified=[ClassifiedSet("test", [f"c{i}" for i in labels], scores, labels)])
+  section = page.section("classes")
+  assert "40 classes with the most mistakes, of 100" in section["text"]
+  assert (
+    len(page.find("rect", "cell", inside=section)) == 40 and "Precision and recall of 100 classes" in section["text"]
+  )
+
+
+def looked_inside(shared=True):
+  random = np.random.default_rng(0)
+  names, clips = ("video", "audio", "text"), 30
+  values = lambda: {name: random.normal(size=(clips, 8)).astype(np.float32) for name in names}
+  heat = lambda *shape: np.full(shape, 1 / np.prod(shape), np.float32)
+  picture = random.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+  followed = [
+    Followed("a <dog>", picture, heat(2, 2, 2), np.arange(800, dtype=np.int16), None, heat(8)),
+    Followed("", None, None, None, random.normal(size=(16, 8)), heat(4, 2)),
+  ]
+  return Inside(
+    "test", shared, values(), values(), {name: np.ones(clips, bool) for name in names},
+    {name: random.random((3, 50)) for name in names}, ["a dog"] * clips, ["en"] * clips, ["animals"] * clips, followed, 16_000,
+  )  # fmt: skip
+
+
+def test_a_look_inside(report, make_set):
+  page = report([make_set()], inside=looked_inside())
+  assert "Before the encoder" in page.section("similarity")["text"]
+  assert page.section("similarity")["text"].count("AUC 0.") >= 6 and "overlap 0." in page.section("similarity")["text"]
+  assert "what enters the shared encoder" in page.section("map")["text"]
+  assert {"layer 1", "layer 3"} <= {text["text"] for text in page.find("text", inside=page.section("units"))}
+  attention = page.section("attention")
+  assert len(page.find("img", inside=attention)) == 2 * 2 + 1 and len(page.find("audio", inside=attention)) == 1
+  assert "a <dog>" in attention["text"] and "(no caption)" in attention["text"]
+  apart = report([make_set()], inside=looked_inside(shared=False))
+  assert "an encoder of its own" in apart.section("units")["text"]
+  assert apart.section("map")["text"].count("what leaves the encoder") == 3
+  assert "Before the encoder" not in apart.section("similarity")["text"]
+
+
+def test_accuracy_over_the_steps(report):
+  history = [{"step": k, "eval/test/top_1": k / 10, "eval/test/chance_top_1": 0.1} for k in (1, 2, 3)]
+  page = report([], history)
+  assert [item["text"] for item in page.find("li", inside=page.section("recall"))] == [
+    "test: top-1 30 %",
+    "chance 10 %",
+  ]

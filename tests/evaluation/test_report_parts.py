@@ -11,7 +11,7 @@ from PIL import Image
 import pytest
 
 from vatt_jax.evaluation import retrieval
-from vatt_jax.evaluation.report import document, figures, gallery, media, page
+from vatt_jax.evaluation.report import figures, gallery, maps, media, page, working
 from vatt_jax.evaluation.report.markup import Markup, tag
 
 
@@ -98,9 +98,40 @@ def test_queries_only_search_clips_that_have_both(make_set):
 
 def test_outputs_that_meet_share_a_map(make_set):
   embedded = make_set()
-  assert sorted(map(sorted, document.common_spaces(embedded))) == [
+  assert sorted(map(sorted, maps.common_spaces(embedded))) == [
     ["audio/at", "text/at"], ["audio/va", "video/va"], ["text/vt", "video/vt"],
   ]  # fmt: skip
   through_video = {("audio", "text"): ("audio/vt", "text/vt"), ("video", "text"): ("video/vt", "text/vt")}
   embedded = dataclasses.replace(embedded, spaces=through_video)
-  assert document.common_spaces(embedded) == [{"audio/vt": "audio", "text/vt": "text", "video/vt": "video"}]
+  assert maps.common_spaces(embedded) == [{"audio/vt": "audio", "text/vt": "text", "video/vt": "video"}]
+
+
+def test_a_confusion_matrix_names_its_cells():
+  counts = np.array([[3, 1], [0, 4]])
+  drawn = figures.confusion_matrix(counts, counts.sum(axis=1), ["<cat>", "dog"], "caption")
+  assert "&lt;cat&gt; taken for dog: 1 of 4 (25 %)" in drawn and drawn.count('class="cell right"') == 2
+  assert drawn.count("<rect") == 3  # Nothing is drawn where nothing is.
+  assert "rect" not in figures.confusion_matrix(np.zeros([0, 0], int), np.zeros(0, int), [], "")
+
+
+def test_units_stand_by_the_modality_that_they_fire_for():
+  """Ten units fire for video alone, twenty for audio alone, ten for both."""
+  video, audio = np.zeros([1, 40]), np.zeros([1, 40])
+  video[0, :10], audio[0, 10:30] = 1.0, 0.6
+  video[0, 30:], audio[0, 30:] = 1.0, 0.9
+  strips = figures.unit_strips({"video": video, "audio": audio}, columns=40)
+  fills = re.findall(r'<rect x="[^"]+" y="4"[^>]*fill="(#[0-9a-f]{6})"', strips)
+  assert len(fills) == 40 and fills.count(page.mixed([1, 0, 0])) == 10 and fills.count(page.mixed([0, 1, 0])) == 20
+  assert "video 25 %, audio 50 %" in strips or "video 50 %, audio 50 %" in strips
+  assert page.mixed([1 / 3] * 3) == "#c8c8c8"
+
+
+def test_heat_lies_where_it_belongs():
+  frame = np.full([32, 32, 3], 255, np.uint8)
+  strength = np.zeros([4, 4])
+  strength[0, 3] = 1.0
+  picture = working.under_heat(frame, strength).astype(int)
+  assert picture.shape == (160, 160, 3) and (picture[80:, :80] >= 250).all()
+  assert picture[10, 150, 0] > picture[10, 150, 1] + 60  # The upper right corner is red.
+  wave = figures.heated_waveform(np.full(1000, 99, np.int16), np.array([0.0, 1.0]), 2.0, bars=10)
+  assert wave.count('class="heat"') == 5 and "2.0 s" in wave

@@ -6,6 +6,7 @@ import itertools
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
+from scipy.stats import gaussian_kde, norm
 from sklearn.metrics import roc_auc_score
 
 from vatt_jax.errors import UserError
@@ -172,3 +173,19 @@ def test_similarities_of_pairs_and_their_separation():
   truth, scores = np.repeat([1, 0], [9, 32]), np.concatenate([positives, negatives])
   assert retrieval.area_under_curve(positives, negatives) == pytest.approx(roc_auc_score(truth, scores))
   assert np.isnan(retrieval.area_under_curve(positives, np.zeros(0)))
+
+
+def test_densities_are_scipys_and_overlap_has_a_closed_form():
+  random = np.random.default_rng(0)
+  low, high = random.normal(-0.1, 0.05, 4000), random.normal(0.0, 0.05, 4000)
+  edges = retrieval.similarity_edges(low, high)
+  found = retrieval.density(low, edges)
+  assert found.sum() * (edges[1] - edges[0]) == pytest.approx(1.0)
+  middles = (edges[1:] + edges[:-1]) / 2
+  reference = gaussian_kde(low, lambda kde: 0.9 * 4000**-0.2)(middles)
+  np.testing.assert_allclose(found, reference, atol=0.05 * reference.max())
+  assert retrieval.overlap(low, high) == pytest.approx(2 * norm.cdf(-1.0), abs=0.03)
+  assert retrieval.overlap(low, low) == pytest.approx(1.0)
+  assert retrieval.overlap(low, low + 5) == pytest.approx(0.0, abs=1e-6)
+  assert np.isfinite(retrieval.overlap(np.ones(3), np.ones(2)))  # An encoder that says one thing.
+  assert np.isnan(retrieval.overlap(low, np.zeros(0)))

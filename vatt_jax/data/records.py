@@ -172,6 +172,36 @@ class Each(Sequence):
     return example.SerializeToString()
 
 
+class Some(Sequence):
+  """Some records of a split, in an order of their own.
+
+  Args:
+    records: the split.
+    numbers: which of them.
+  """
+
+  def __init__(self, records: Records | Each, numbers: Sequence[int]):
+    self.directory, self.split = records.directory, records.split
+    self._records, self._numbers = records, np.asarray(numbers, int)
+
+  def __len__(self) -> int:
+    return len(self._numbers)
+
+  def __getitem__(self, number: int) -> bytes:
+    return self.read([number])[0]
+
+  def read(self, numbers: Sequence[int]) -> list[bytes]:
+    """As `Records.read`."""
+    return self._records.read(self._numbers[np.asarray(numbers, int)])
+
+  def after(self, number: int) -> int:
+    """The record that stands in for this one when it is broken."""
+    return (number + 1) % len(self)
+
+  def name(self, number: int) -> str:
+    return self._records.name(int(self._numbers[number]))
+
+
 def open_split(directory: str, split: str, examples: str = "clips") -> Records | Each:
   """The records of a split.
 

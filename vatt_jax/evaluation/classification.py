@@ -1,11 +1,39 @@
 """Classification metrics: one label for each clip, or several. Fractions lie in [0, 1]."""
 
+from collections.abc import Mapping, Sequence
+import dataclasses
 import math
 
 import numpy as np
 from scipy import special
 
 from vatt_jax.evaluation.retrieval import NothingToCompare
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifiedSet:
+  """One evaluation set after a classifier, for the report; row i of everything belongs to clip i.
+
+  Attributes:
+    name: the evaluator's key in the config.
+    classes: C names.
+    scores: float (n, C), higher is more likely; means over views.
+    labels: int (n,), -1 where there is none, or, where clips may have several, 0 or 1 in (n, C).
+    features: what the classifier stands on, such as "video/pooled" -> float32 (n, D); may be empty.
+    origin: one sentence about where the scores come from.
+  """
+
+  name: str
+  classes: Sequence[str]
+  scores: np.ndarray
+  labels: np.ndarray
+  features: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  origin: str = ""
+
+  @property
+  def several(self) -> bool:
+    """Whether clips may have several labels."""
+    return self.labels.ndim == 2
 
 
 def one_label(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -79,6 +107,50 @@ def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     "classes": float(len(classes)),
     "clips": float(len(labels)),
   }
+
+
+def confusion(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """How often clips of one class (row) are given to another (column): int (C, C).
+
+  Args:
+    scores: float (n, C); the highest decides, of equal ones the first.
+    labels: int (n,); rows with -1 are left out.
+  """
+  count = scores.shape[1]
+  kept = labels >= 0
+  cells = labels[kept] * count + np.argmax(scores[kept], axis=1)
+  return np.bincount(cells, minlength=count * count).reshape(count, count)
+
+
+@dataclasses.dataclass(frozen=True)
+class PerClass:
+  """Figures of each class, arrays (C,).
+
+  Attributes:
+    clips: that have the label.
+    said: that are given the label.
+    precision: share of `said` that have it; NaN where it is never given.
+    recall: share of `clips` that are given it; NaN where none has it.
+  """
+
+  clips: np.ndarray
+  said: np.ndarray
+  precision: np.ndarray
+  recall: np.ndarray
+
+
+def per_class(counts: np.ndarray) -> PerClass:
+  """From what `confusion` counted, (C, C)."""
+  right, clips, said = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+  with np.errstate(invalid="ignore"):
+    return PerClass(clips, said, right / said, right / clips)
+
+
+def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """The average precision of each class, float64 (C,); NaN where no clip has it. Arguments as of `several_labels`."""
+  labels = labels > 0
+  own = lambda c: average_precision(scores[:, c], labels[:, c]) if labels[:, c].any() else np.nan
+  return np.array([own(c) for c in range(scores.shape[1])])
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from vatt_jax.data import label as label_lib, records as records_lib, text as text_lib
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation import classification, entities, matching, probes
+from vatt_jax.evaluation.classification import ClassifiedSet
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet, meeting
 from vatt_jax.evaluation.report.page import Section
 from vatt_jax.evaluation.retrieval import (
@@ -23,11 +24,10 @@ from vatt_jax.evaluation.views import Setting, Views, features, middle_caption
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What one evaluator found: flat metrics `eval/<set>/...`, and for the report embeddings or a section of its own."""
+  """What one evaluator found: flat metrics `eval/<set>/...`, and what the report shows of it beside them."""
 
   metrics: dict[str, float]
-  embedded: EmbeddedSet | None = None
-  section: Section | None = None
+  shown: EmbeddedSet | ClassifiedSet | Section | None = None
 
 
 def run(name: str, config, setting: Setting, variables: dict, batch_size: int, progress: bool = False) -> Result:
@@ -52,8 +52,7 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
   metrics, shown = EVALUATORS[config.kind](name, config, setting, variables, records, views)
   if views.broken:
     metrics["broken_records"] = float(len(views.broken))
-  parts = {"section" if isinstance(shown, Section) else "embedded": shown}
-  return Result({f"eval/{name}/{key}": value for key, value in metrics.items()}, **parts)
+  return Result({f"eval/{name}/{key}": value for key, value in metrics.items()}, shown)
 
 
 def retrieval(name, config, setting, variables, records, views) -> tuple[dict, EmbeddedSet]:
@@ -123,7 +122,7 @@ def match(name, config, setting, variables, records, views) -> tuple[dict, None]
   return matching.metrics(scores, similarity, config.decimals if config.decimals >= 0 else None), None
 
 
-def classify(name, config, setting, variables, records, views) -> tuple[dict, None]:
+def classify(name, config, setting, variables, records, views) -> tuple[dict, ClassifiedSet | None]:
   """Labels; `config.average` says what is averaged over views: "logits" or "probabilities"."""
   label = setting.options.label
   if label is None:
@@ -136,55 +135,69 @@ def classify(name, config, setting, variables, records, views) -> tuple[dict, No
     raise UserError(f"config.evaluators.{name}.average = {config.average!r} is not one of {', '.join(squash)}.")
   scores = np.zeros([len(records), label.classes], np.float64)
   truth = np.zeros([len(records), *([label.classes] if label.multiple else [])], np.float32 if label.multiple else int)
+  features: dict[str, np.ndarray] = {}
   for rows, batch in views:
-    logits = jax.device_get(setting.encode(variables, setting.place(batch))["logits"])[: len(rows)]
-    scores[rows] += squash[config.average](logits) / views.count
+    out = jax.device_get(setting.encode(variables, setting.place(batch)))
+    scores[rows] += squash[config.average](out["logits"][: len(rows)]) / views.count
     truth[rows] = batch["label"][: len(rows)]
+    for key in [key for key in out if key.endswith("/pooled")]:
+      total = features.setdefault(key, np.zeros([len(records), *out[key].shape[1:]], np.float32))
+      total[rows] += out[key][: len(rows)] / views.count
   kept = views.readable()
   if setting.options.text is not None and setting.options.text.examples == "questions":
     asked = [
       b"".join(records_lib.decode(records[int(number)])["questions/text"]).decode("utf-8", "replace") for number in kept
     ]
     return classification.answers(scores[kept], truth[kept], asked), None
-  measure = classification.several_labels if label.multiple else classification.one_label
-  return measure(scores[kept], truth[kept]), None
+  features = {key: value[kept] for key, value in features.items()}
+  shown = ClassifiedSet(name, label.names, scores[kept], truth[kept], features, "What the fine-tuned model says.")
+  return _measure(scores[kept], truth[kept]), shown
 
 
-def probe(name, config, setting, variables, records, views) -> tuple[dict, None]:
+def probe(name, config, setting, variables, records, views) -> tuple[dict, ClassifiedSet]:
   """A classifier on frozen features of `config.train_split`; what it says is averaged over views.
 
   `config.classifier` names one of `probes.PROBES`, `config.options` are its own, `config.features` are such as
-  "video/pooled", `config.train_windows` of each clip are learned from.
+  "video/pooled", `config.train_windows` of each clip are learned from. With `config.multiple` clips may have several labels.
   """
   if config.classifier not in probes.PROBES:
     raise UserError(
       f"config.evaluators.{name}.classifier = {config.classifier!r} is not one of {', '.join(probes.PROBES)}."
     )
-  x, y, classes, evaluated = _labelled_features(name, config, setting, variables, records, views)
+  x, y, names, values, truth = _labelled_features(name, config, setting, variables, records, views)
   try:
-    score = probes.PROBES[config.classifier](x, y, classes, **config.options)
+    score = probes.PROBES[config.classifier](x, y, len(names), **config.options)
   except TypeError as error:
     raise UserError(f"config.evaluators.{name}.options cannot be used: {error}.") from error
-  values, truth = evaluated
-  return {**classification.one_label(score(values).mean(axis=1), truth), "training_clips": float(len(y))}, None
+  scores = score(values).mean(axis=1)
+  origin = f"A probe ({config.classifier.replace('_', ' ')}) on frozen {config.features}."
+  shown = ClassifiedSet(name, names, scores, truth, {config.features: values.mean(axis=1)}, origin)
+  return {**_measure(scores, truth), "training_clips": float(len(y))}, shown
 
 
-def knn(name, config, setting, variables, records, views) -> tuple[dict, None]:
+def knn(name, config, setting, variables, records, views) -> tuple[dict, ClassifiedSet]:
   """k nearest neighbours among `config.shots` clips of each class (0: all), the mean of `config.draws` of them."""
-  x, y, classes, (values, truth) = _labelled_features(name, config, setting, variables, records, views)
-  found = []
+  x, y, names, values, truth = _labelled_features(name, config, setting, variables, records, views)
+  found, shown = [], None
   for seed in range(config.draws if config.shots else 1):
     rows = probes.few(y, config.shots, seed) if config.shots else slice(None)
     options = dict(neighbours=config.neighbours, temperature=config.temperature)
-    score = probes.nearest(x[rows], y[rows], classes, **options)
-    found.append({**classification.one_label(score(values).mean(axis=1), truth), "training_clips": float(len(y[rows]))})
+    scores = probes.nearest(x[rows], y[rows], len(names), **options)(values).mean(axis=1)
+    found.append({**_measure(scores, truth), "training_clips": float(len(y[rows]))})
+    origin = f"The nearest neighbours of frozen {config.features}" + (" (the first draw)." if config.shots else ".")
+    shown = shown or ClassifiedSet(name, names, scores, truth, {config.features: values.mean(axis=1)}, origin)
   metrics = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
   if len(found) > 1:
-    metrics["top_1_deviation"] = float(np.std([each["top_1"] for each in found], ddof=1))
-  return metrics, None
+    key = "mean_average_precision" if truth.ndim == 2 else "top_1"
+    metrics[f"{key}_deviation"] = float(np.std([each[key] for each in found], ddof=1))
+  return metrics, shown
 
 
-def zero_shot_classification(name, config, setting, variables, records, views) -> tuple[dict, None]:
+def _measure(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+  return (classification.several_labels if truth.ndim == 2 else classification.one_label)(scores, truth)
+
+
+def zero_shot_classification(name, config, setting, variables, records, views) -> tuple[dict, ClassifiedSet]:
   """Clips go to the class whose name they are nearest to, by cosine in the space that `config.modality` shares with text.
 
   A class is the mean of the unit vectors of its prompts, `config.templates` with its name for {}; a clip is the mean of
@@ -204,7 +217,10 @@ def zero_shot_classification(name, config, setting, variables, records, views) -
   values, usable = features(views, setting, variables, outputs[0])
   scores = cosine_similarity(values.mean(axis=1), anchors)[usable]
   truth = _truth(records, names, config.multiple)[usable]
-  return (classification.several_labels if config.multiple else classification.one_label)(scores, truth), None
+  shown = ClassifiedSet(
+    name, names, scores, truth, {outputs[0]: values.mean(axis=1)[usable]}, "The nearest class name."
+  )
+  return _measure(scores, truth), shown
 
 
 def readable(name: str) -> str:
@@ -225,26 +241,27 @@ def _encode_texts(texts, setting, variables, output, batch_size) -> np.ndarray:
 
 
 def _labelled_features(name, config, setting, variables, records, views):
-  """What a probe learns from, features (m, D), labels (m,) and the number of classes, and what it is asked.
+  """What a probe learns from, features (m, D) and labels (m,), the names of the classes, and what it is asked.
 
-  The latter are features (n, V, D) and labels (n,) of the clips that can be read; -1 where the class is not known.
+  The latter are features (n, V, D) and labels (n,) of the clips that can be read; -1 where the class is not known. With
+  `config.multiple` labels are (m, C) and (n, C), and clips without any are clips like others.
   """
-  names = _class_names(setting)
+  names, multiple = _class_names(setting), config.get("multiple", False)
   train = records_lib.open_split(setting.directory, config.train_split)
   learned = Views(
     train, setting, views.batch_size, windows=config.train_windows, description=f"features for {name}",
     progress=views.progress,
   )  # fmt: skip
   values, usable = features(learned, setting, variables, config.features)
-  truth = _truth(train, names)
-  usable &= truth >= 0
+  truth = _truth(train, names, multiple)
+  usable &= truth.any() if multiple else truth >= 0
   if not usable.any():
     raise NothingToCompare(
       f"no clip of the split {config.train_split!r} has a label and {config.features.split('/')[0]}."
     )
-  x, y = values[usable].reshape(-1, values.shape[-1]), np.repeat(truth[usable], learned.count)
+  x, y = values[usable].reshape(-1, values.shape[-1]), np.repeat(truth[usable], learned.count, axis=0)
   values, usable = features(views, setting, variables, config.features)
-  return x, y, len(names), (values[usable], _truth(records, names)[usable])
+  return x, y, names, values[usable], _truth(records, names, multiple)[usable]
 
 
 def _class_names(setting) -> list[str]:

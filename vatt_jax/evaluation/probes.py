@@ -2,6 +2,10 @@
 
 `low_rank` is VATT's (A.3.2); `logistic` and `support_vectors` are convex, so that nothing but their one constant decides;
 `nearest` learns nothing at all.
+
+Labels are int (n,), or, where clips may have several, 0 or 1 in (n, C). Then each class is a question of its own, yes or
+no: sigmoid instead of softmax. Of a class that no training clip has, or every one, nothing can be learned: it gets one
+score for all clips, 0 or 1, which is chance.
 """
 
 from collections.abc import Callable
@@ -26,7 +30,7 @@ def low_rank(
 
   Args:
     features: float (n, D), as they are.
-    labels: int (n,).
+    labels: int (n,), or 0 or 1 in (n, C).
     components: n in C = U V.
     kept: of the components, each by itself, scaled by 1 / kept (official code: dropout 0.9).
     learning_rate: of Adam, constant.
@@ -56,7 +60,7 @@ def low_rank(
   params = _train_low_rank(
     params,
     jnp.asarray(features, jnp.float32),
-    jnp.asarray(labels),
+    jnp.asarray(labels, jnp.int32 if labels.ndim == 1 else jnp.float32),
     jnp.asarray(order),
     dropout,
     kept,
@@ -65,7 +69,10 @@ def low_rank(
   )
   params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
   hidden = lambda x: x @ params["down"] + params["down_bias"]
-  return lambda x: special.softmax(hidden(x) @ params["up"] + params["up_bias"], axis=-1)
+  logits = lambda x: hidden(x) @ params["up"] + params["up_bias"]
+  if labels.ndim == 2:
+    return _but_for_constants(lambda x: special.expit(logits(x)), labels)
+  return lambda x: special.softmax(logits(x), axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames=("kept", "learning_rate", "l2"))
@@ -76,7 +83,10 @@ def _train_low_rank(params, features, labels, order, rng, kept, learning_rate, l
     hidden = x @ params["down"] + params["down_bias"][None]
     hidden = jnp.where(jax.random.bernoulli(rng, kept, hidden.shape), hidden / kept, 0.0)
     logits = hidden @ params["up"] + params["up_bias"][None]
-    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    if y.ndim == 1:
+      cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    else:
+      cross_entropy = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, y), axis=1)
     return jnp.mean(cross_entropy) + l2 * jnp.sum(params["up"] ** 2)
 
   def step(carry, inputs):
@@ -93,15 +103,22 @@ def _train_low_rank(params, features, labels, order, rng, kept, learning_rate, l
 def logistic(features: np.ndarray, labels: np.ndarray, classes: int, *, cost: float = 1.0) -> Scorer:
   """Multinomial logistic regression: the least of cost x summed cross-entropy + half the squared norm of the weights.
 
+  With several labels a clip it is one regression for each class, scikit-learn's OneVsRestClassifier.
+
   Args:
     features: float (n, D); they are standardised first, by these clips' means and deviations.
-    labels: int (n,).
+    labels: int (n,), or 0 or 1 in (n, C).
     cost: C of scikit-learn's LogisticRegression; the bias is free.
 
   Returns:
     Features (..., D) -> probabilities (..., C).
   """
-  hot = np.eye(classes)[labels]
+  hot = _hot(labels, classes)
+  if labels.ndim == 2:
+    signs = 2.0 * hot - 1.0
+    one_vs_rest = lambda scores: (float(-np.sum(special.log_expit(signs * scores))), special.expit(scores) - hot)
+    scores = _linear(features, classes, one_vs_rest, cost, penalised_bias=False)
+    return _but_for_constants(lambda x: special.expit(scores(x)), labels)
 
   def loss(scores):
     return float(-np.sum(special.log_softmax(scores, axis=1) * hot)), special.softmax(scores, axis=1) - hot
@@ -120,13 +137,25 @@ def support_vectors(features: np.ndarray, labels: np.ndarray, classes: int, *, c
   Returns:
     Features (..., D) -> distances from the margins (..., C).
   """
-  signs = 2.0 * np.eye(classes)[labels] - 1.0
+  signs = 2.0 * _hot(labels, classes) - 1.0
 
   def loss(scores):
     missing = np.maximum(1.0 - signs * scores, 0.0)
     return float(np.sum(missing**2)), -2.0 * signs * missing
 
-  return _linear(features, classes, loss, cost, penalised_bias=True)
+  scores = _linear(features, classes, loss, cost, penalised_bias=True)
+  return scores if labels.ndim == 1 else _but_for_constants(scores, labels)
+
+
+def _hot(labels: np.ndarray, classes: int) -> np.ndarray:
+  """float64 (n, C), 0 or 1."""
+  return np.eye(classes)[labels] if labels.ndim == 1 else np.asarray(labels > 0, np.float64)
+
+
+def _but_for_constants(score: Scorer, labels: np.ndarray) -> Scorer:
+  """The same, with one score for all clips where `labels` (n, C) has only one answer: a free bias would have no end."""
+  share = (labels > 0).mean(axis=0)
+  return lambda x: np.where((share > 0) & (share < 1), score(x), share)
 
 
 def _linear(features, classes, loss, cost, penalised_bias) -> Scorer:
@@ -157,7 +186,7 @@ def nearest(
 
   Args:
     features: float (n, D), any scale.
-    labels: int (n,).
+    labels: int (n,), or 0 or 1 in (n, C).
     neighbours: k; of fewer clips all vote. Among equally near ones the first in order.
     temperature: low: the nearest decide; infinite: all count the same.
 
@@ -166,7 +195,7 @@ def nearest(
 
   Source: the weighted vote of Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", 2018.
   """
-  gallery, votes = unit_rows(features), np.eye(classes)[labels]
+  gallery, votes = unit_rows(features), _hot(labels, classes)
   k = min(neighbours, len(gallery))
 
   def scores(x):
@@ -184,10 +213,13 @@ def nearest(
 
 
 def few(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
-  """Rows of `shots` clips of each class that occurs, drawn at random, ascending; all of a class that has fewer."""
+  """Rows of `shots` clips of each class that occurs, drawn at random, ascending; all of a class that has fewer.
+
+  A clip with several labels is drawn for each of them, and stands there once.
+  """
   random = np.random.default_rng(seed)
-  drawn = [random.permutation(np.flatnonzero(labels == c))[:shots] for c in np.unique(labels)]
-  return np.sort(np.concatenate(drawn))
+  owners = [labels == c for c in np.unique(labels)] if labels.ndim == 1 else list((labels > 0).T)
+  return np.unique(np.concatenate([random.permutation(np.flatnonzero(own))[:shots] for own in owners]))
 
 
 PROBES = {"low_rank": low_rank, "logistic": logistic, "support_vectors": support_vectors}

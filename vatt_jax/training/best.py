@@ -1,6 +1,6 @@
 """The best checkpoint of a run by a figure, kept in WORKDIR/best when the run removes its own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import json
 import math
 import os
@@ -32,18 +32,25 @@ class Best:
   def __init__(self, workdir: str, metric: str, beside: Sequence[str] = ()):
     self._workdir, self._metric, self._beside = epath.Path(workdir), metric, beside
     self.place = self._workdir / FOLDER
-    self._held, self._old = (self._workdir / f".{FOLDER}.{name}" for name in ("held", "old"))
+    self._held, self._old = self._workdir / f".{FOLDER}.held", self._workdir / f".{FOLDER}.old"
 
-  def hold(self, checkpoint: epath.Path) -> None:
+  def hold(self, checkpoint: epath.Path, others: Collection[str] = ()) -> None:
     """Takes a copy before the checkpoint is evaluated: the run may remove it meanwhile. On one disk nothing is copied.
+
+    Args:
+      others: names of checkpoints that other jobs evaluate now; what is held beside those was left by a job that ended.
 
     Raises:
       FileNotFoundError: it is gone already.
     """
     if self._old.exists() and not self.place.exists():  # A process ended between two renames.
       self._old.rename(self.place)
-    for left in (self._held, self._old):
-      left.rmtree(missing_ok=True)
+    begin = f".{FOLDER}.held."
+    left = [path for path in self._workdir.iterdir() if path.name.startswith(begin)]
+    for path in [self._old, *left]:
+      if path.name.removeprefix(begin) not in set(others) - {checkpoint.name}:
+        path.rmtree(missing_ok=True)
+    self._held = self._workdir / f"{begin}{checkpoint.name}"
     _copy(checkpoint, self._held)
     for name in self._beside:
       if (self._workdir / name).exists():

@@ -73,6 +73,15 @@ def first_then_others(function: Callable[[], object]):
   return result if is_first() else function()
 
 
+def first_decides(function: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+  """What function(), whole numbers, returns in the first process, in every process; only there it is called."""
+  if jax.process_count() == 1:
+    return function()
+  mine = np.array(function() if is_first() else (), np.int32)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(mine))))
+  return tuple(multihost_utils.broadcast_one_to_all(mine if is_first() else np.zeros([size], np.int32)).tolist())
+
+
 def all_agree(here: bool) -> bool:
   """Whether it is true in every process."""
   if jax.process_count() == 1:

@@ -174,6 +174,20 @@ class MetricsLog:
       self._tensorboard.close()
 
 
+def log_evaluation(workdir: str, name: str, step: int, metrics: dict[str, float]) -> None:
+  """Scalars as a run of their own, `tensorboard/<name>`, beside the training's and under the same tags.
+
+  Each call leaves a file that is complete: TensorBoard follows the newest file of a folder, so that one that another
+  process goes on with would never be read again.
+
+  Raises:
+    OSError, tf.errors.OpError: it cannot be written.
+  """
+  writer = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard" / name))
+  writer.write_scalars(step, metrics)
+  writer.close()
+
+
 def reason(error: BaseException) -> str:
   """What an error says, in a line of readable length, or what it is called."""
   line = (str(error).strip().splitlines() or [type(error).__name__])[0].split(" [tensorstore_spec=")[0]

@@ -1,6 +1,5 @@
-"""`write_report`, and the sections about evaluation sets: retrieval, gallery, similarities, maps."""
+"""`write_report`, and the sections about retrieval: figures, gallery, similarities."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 import os
 import re
@@ -8,14 +7,14 @@ import re
 from etils import epath
 import numpy as np
 
-from vatt_jax.evaluation import projection, retrieval
-from vatt_jax.evaluation.embeddings import DIRECTIONS, MODALITIES, EmbeddedSet
-from vatt_jax.evaluation.report import figures, gallery, page, training
+from vatt_jax.evaluation import retrieval
+from vatt_jax.evaluation.classification import ClassifiedSet
+from vatt_jax.evaluation.embeddings import DIRECTIONS, EmbeddedSet
+from vatt_jax.evaluation.inside import Inside
+from vatt_jax.evaluation.report import classes, gallery, maps, page, similarity, training, working
 from vatt_jax.evaluation.report.markup import Markup, join, tag
 
 _MEDIA_BYTES = 5_000_000  # Of all sets together, so that the file can be mailed.
-_HISTOGRAM_CLIPS = 2000
-_MAP_CLIPS = 300
 
 
 def write_report(
@@ -28,6 +27,8 @@ def write_report(
   sets: Sequence[EmbeddedSet],
   config_text: str,
   command: str,
+  classified: Sequence[ClassifiedSet] = (),
+  inside: Inside | None = None,
   more: Sequence[page.Section] = (),
 ) -> None:
   """Writes the report of a run as one HTML file that needs no network, mostly below 8 MB.
@@ -44,20 +45,30 @@ def write_report(
     sets: embedded evaluation sets, in the order of the report.
     config_text: the config as a person reads it.
     command: what to type to make the run again.
+    classified: what classifiers said, fine-tuned ones and probes, in the order of the report.
+    inside: a look inside of the model at work.
     more: further sections, of evaluators that have something of their own to show.
   """
   header = tag("header", tag("h1", title), tag("p", subtitle, class_="subtitle"), training.glance(history, results))
   sections = [
     page.Section("run", "The run", training.run_section(results, config_text, command)),
     page.Section("loss", "Loss", training.loss_section(history)),
-    page.Section("recall", "Recall during training", training.recall_section(history)),
-    page.Section("retrieval", "Retrieval", _retrieval_section(results, sets)),
-    page.Section("gallery", "Gallery", _gallery_section(sets)),
-    page.Section("similarity", "Right and other pairs", _similarity_section(sets)),
-    page.Section("map", "Map of the embeddings", _map_section(sets)),
-    *more,
+    page.Section("recall", "Evaluation during training", training.recall_section(history)),
   ]
-  text = page.document(title, header, sections)
+  if classified:
+    sections.append(page.Section("classes", "Classes", classes.classes_section(classified, results)))
+  if sets or not classified:
+    sections += [
+      page.Section("retrieval", "Retrieval", _retrieval_section(results, sets)),
+      page.Section("gallery", "Gallery", _gallery_section(sets)),
+      page.Section("similarity", "Right and other pairs", similarity.similarity_section(sets, inside)),
+    ]
+  sections.append(page.Section("map", "Map of the embeddings", maps.map_section(sets, classified, inside)))
+  if inside is not None:
+    if len(inside.activity) > 1:
+      sections.append(page.Section("units", "Units", working.units_section(inside)))
+    sections.append(page.Section("attention", "Attention", working.attention_section(inside)))
+  text = page.document(title, header, [*sections, *more])
   path = epath.Path(path)
   unfinished = path.with_name(path.name + ".unfinished")
   unfinished.write_bytes(text.encode("utf-8", errors="replace"))  # Captions may hold lone surrogates.
@@ -112,14 +123,7 @@ def _retrieval_row(direction: str, metrics: Mapping[str, float]) -> list:
   cells = [direction]
   for k in retrieval.CUTOFFS:
     value, chance = metrics.get(f"recall_at_{k}", np.nan), metrics.get(f"chance_recall_at_{k}", np.nan)
-    bar = tag(
-      "div",
-      tag("i", style=f"width:{100 * np.nan_to_num(value):.1f}%"),
-      tag("b", style=f"left:{100 * np.nan_to_num(chance):.1f}%"),
-      class_="bar",
-      title=f"chance: {page.percent(chance)}",
-    )
-    cells.append(join([page.percent(value), bar]))
+    cells.append(page.with_bar(value, chance))
   rank = page.number(round(metrics.get("median_rank", np.nan), 1))
   size = metrics.get("gallery")
   chance_rank = f" of {page.number(round(size, 1))}, chance {page.number(round((size + 1) / 2, 1))}" if size else ""
@@ -180,104 +184,3 @@ def _gallery_section(sets: Sequence[EmbeddedSet]) -> Markup:
     else:
       parts.append(page.missing(retrieval.missing_sentence(embedded)))
   return join(parts) if sets else page.missing("No set was evaluated, so there is nothing to search.")
-
-
-def _similarity_section(sets: Sequence[EmbeddedSet]) -> Markup:
-  parts = [
-    page.lead(
-      "How similar two modalities of the same clip are (right pairs), and of different clips of the same language (other "
-      "pairs), each scaled to the same area. The further the right pairs lie to the right of the others, the better. AUC "
-      "is the chance that a right pair beats another one: 0.5 knows nothing, 1 is perfect."
-    )
-  ]
-  for embedded in sets:
-    drawn = []
-    for (source, target), outputs in embedded.spaces.items():
-      rows, first, second = embedded.pair(source, target)
-      picked = _sample(len(rows), _HISTOGRAM_CLIPS)
-      languages = embedded.languages_of(rows[picked])
-      positives, negatives = retrieval.positives_and_negatives(first[picked], second[picked], languages)
-      if len(positives) and len(negatives):
-        area = retrieval.area_under_curve(positives, negatives)
-        caption = join([tag("b", f"{source} – {target}"), f", AUC {area:.3f}", tag("small", " – ".join(outputs))])
-        drawn.append(figures.histogram(positives, negatives, caption))
-    parts.append(tag("h3", f"Set “{embedded.name}”"))
-    if drawn:
-      shades = {"right pairs": page.colour(0), "other pairs": page.colour(None)}
-      swatches = [(figures.colour_swatch(shade), name) for name, shade in shades.items()]
-      parts += [tag("div", drawn, class_="figures"), page.legend(swatches)]
-    else:
-      parts.append(page.missing("No two clips of one language share two modalities, so there are no pairs to compare."))
-  return join(parts) if sets else page.missing("No set was evaluated, so there are no pairs to compare.")
-
-
-def _map_section(sets: Sequence[EmbeddedSet]) -> Markup:
-  parts = [
-    page.lead(
-      "Every mark is one embedding, its shape the modality, its colour the category of the clip; hover over it to read "
-      "its caption and to see lines to the same clip in other modalities. Marks that are close are alike for the "
-      "encoders: good encoders put categories in groups and a clip's modalities side by side. The axes, and distances "
-      "between far groups, mean nothing (t-SNE; each modality is centred on its own mean first)."
-    )
-  ]
-  for embedded in sets:
-    shades = {label: page.colour(i) for i, (label, _) in enumerate(_common_labels(embedded))}
-    maps = [_map(embedded, space, shades) for space in common_spaces(embedded)]
-    maps = [drawn for drawn in maps if drawn]
-    parts.append(tag("h3", f"Set “{embedded.name}”"))
-    if not maps:
-      parts.append(page.missing(f"The set “{embedded.name}” has fewer than two embeddings in a space, so no map."))
-      continue
-    shapes = [(figures.mark_swatch(name), name) for name in MODALITIES if np.any(embedded.present.get(name, False))]
-    others = [(figures.colour_swatch(page.colour(None)), "other categories" if shades else "no category")]
-    colours = [(figures.colour_swatch(shade), page.shorten(label, 40)) for label, shade in shades.items()]
-    others = others if len(set(embedded.labels)) > len(shades) else []
-    parts.append(tag("div", maps, tag("div", page.legend(shapes), page.legend([*colours, *others])), class_="maps"))
-  return join(parts) if sets else page.missing("No set was evaluated, so there is nothing to draw.")
-
-
-def _map(embedded: EmbeddedSet, space: Mapping[str, str], shades: Mapping[str, str]) -> Markup | None:
-  """The map of one common space, {output: modality}."""
-  places, owners = [], []
-  clips = _sample(len(embedded), _MAP_CLIPS)
-  for output, modality in space.items():
-    unit = retrieval.unit_rows(np.asarray(embedded.embeddings[output])[clips])
-    there = np.asarray(embedded.present.get(modality, np.zeros(len(embedded))), bool)[clips]
-    there &= np.isfinite(unit).all(axis=1)
-    if there.any():
-      # Centred, or the first thing to see were the gap between modalities, which retrieval does not feel.
-      places.append(unit[there] - unit[there].mean(axis=0))
-      owners += [(int(clip), modality) for clip in clips[there]]
-  if len(owners) < 2:
-    return None
-  marks = []
-  for (clip, modality), (x, y) in zip(owners, projection.tsne(np.concatenate(places))):
-    words = [modality, embedded.languages[clip], page.shorten(embedded.captions[clip], 80), embedded.labels[clip]]
-    shade = shades.get(embedded.labels[clip], page.colour(None))
-    marks.append(figures.Mark(clip, x, y, modality, shade, " · ".join(word for word in words if word)))
-  return figures.embedding_map(marks, join([tag("b", " – ".join(space.values())), tag("small", " – ".join(space))]))
-
-
-def common_spaces(embedded: EmbeddedSet) -> list[dict[str, str]]:
-  """The outputs that are compared with each other, directly or by way of a third: one {output: modality} each."""
-  spaces: list[dict[str, str]] = []
-  for modalities, outputs in embedded.spaces.items():
-    joined, apart = dict(zip(outputs, modalities)), []
-    for space in spaces:
-      if space.keys() & joined.keys():
-        joined = space | joined
-      else:
-        apart.append(space)
-    spaces = [*apart, joined]
-  return spaces
-
-
-def _common_labels(embedded: EmbeddedSet) -> list[tuple[str, int]]:
-  """The most frequent labels, as many as there are colours; equal counts in alphabetical order."""
-  counts = Counter(label for label in embedded.labels if label)
-  return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: page.COLOURS]
-
-
-def _sample(count: int, limit: int) -> np.ndarray:
-  """Up to `limit` of `count` rows, always the same ones, ascending."""
-  return np.sort(np.random.default_rng(0).permutation(count)[:limit])

@@ -1,13 +1,14 @@
 """Charts as inline SVG: crisp, themeable by the page's style, and with values on hover (`title`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 
 import numpy as np
 
+from vatt_jax.evaluation import retrieval
 from vatt_jax.evaluation.report.markup import Markup, tag
-from vatt_jax.evaluation.report.page import colour, legend, number
+from vatt_jax.evaluation.report.page import colour, legend, mixed, modality_colour, number, shorten
 
 # Markers around the origin, of about the same area.
 _MARKS = {
@@ -51,7 +52,10 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
   return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False, points: int = 200) -> Markup:
+def line_chart(
+  curves: Sequence[Curve], *, x_name: str, as_percent: bool = False, points: int = 200,
+  marks: Sequence[tuple[float, str]] = (),
+) -> Markup:  # fmt: skip
   """Curves over a common x axis, y from 0 or including it, with a legend that ends in each curve's last value.
 
   Args:
@@ -59,6 +63,8 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
     x_name: under the x axis.
     as_percent: y is a fraction and is written as per cent.
     points: at most this many per curve.
+    marks: places on the x axis and their names, which stand upright beside a line there. With them x begins at 0, as a
+      cost does, and the legend names no last values.
 
   Returns:
     A `figure`.
@@ -66,9 +72,19 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
   curves = [curve if curve.dashed else _thin(curve, points) for curve in curves]
   xs, ys = (np.concatenate([getattr(curve, axis) for curve in curves]) for axis in "xy")
   write = (lambda value: f"{100 * value:.3g} %") if as_percent else number
-  low, high = min(0, ys.min()), max(0, ys.max())
-  frame = _Frame(760, 300, (xs.min(), xs.max()), (low, high + 0.05 * (high - low) if high > low else 1))
+  low, high, counts = min(0, ys.min()), max(0, ys.max()), bool(np.all(xs == np.round(xs)))
+  frame = _Frame(
+    760,
+    300,
+    (min(0, xs.min()) if marks else xs.min(), xs.max()),
+    (low, high + 0.05 * (high - low) if high > low else 1),
+    whole=counts,
+  )
   drawn = [frame.grid(write), tag("text", x_name, x=frame.right, y=frame.height - 4, text_anchor="end")]
+  for x, name in marks:
+    drawn.append(tag("path", d=f"M{frame.x(x):.1f} {frame.top}V{frame.height - frame.below}", class_="grid"))
+    place = f"translate({frame.x(x) - 4:.1f} {frame.height - frame.below - 6}) rotate(-90)"
+    drawn.append(tag("text", shorten(name, 36), transform=place, class_="mark-name"))
   for curve in curves:
     path = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in zip(curve.x, curve.y))
     drawn.append(tag("path", d=path, class_="reference" if curve.dashed else "curve", style=f"--c:{curve.colour}"))
@@ -89,23 +105,130 @@ def line_chart(curves: Sequence[Curve], *, x_name: str, as_percent: bool = False
         if not curve.dashed
       ]
     )
-  entries = [(_line_swatch(curve), f"{curve.name} {write(curve.y[-1])}") for curve in curves]
+  entries = [(_line_swatch(curve), curve.name if marks else f"{curve.name} {write(curve.y[-1])}") for curve in curves]
   return tag("figure", frame.svg(drawn), legend(entries))
 
 
-def histogram(positives: np.ndarray, negatives: np.ndarray, caption: Markup) -> Markup:
-  """Two overlaid distributions of cosines, each scaled to the same area, over 40 common bins."""
-  values = np.concatenate([positives, negatives])
-  middle, reach = (values.min() + values.max()) / 2, max(values.max() - values.min(), 0.02) / 2
-  edges = np.linspace(middle - reach, middle + reach, 41)
-  shares = [np.histogram(part, edges)[0] / max(len(part), 1) for part in (negatives, positives)]
-  frame = _Frame(310, 190, (edges[0], edges[-1]), (0, 1.05 * max(share.max() for share in shares)), left=8)
+def densities(positives: np.ndarray, negatives: np.ndarray, caption: Markup) -> Markup:
+  """Two overlaid densities of cosines (`retrieval.density`), each of area 1."""
+  edges = retrieval.similarity_edges(positives, negatives)
+  heights = [retrieval.density(part, edges) for part in (negatives, positives)]
+  middles = (edges[1:] + edges[:-1]) / 2
+  frame = _Frame(310, 190, (edges[0], edges[-1]), (0, 1.05 * max(height.max() for height in heights)), left=8)
   drawn = [frame.x_axis(number), tag("text", "cosine", x=frame.right, y=frame.height - 4, text_anchor="end")]
-  for share, name, shade in zip(shares, ("other pairs", "right pairs"), (colour(None), colour(0))):
-    steps = "".join(f"V{frame.y(height):.1f}H{frame.x(edge):.1f}" for height, edge in zip(share, edges[1:]))
-    path = f"M{frame.x(edges[0]):.1f} {frame.y(0):.1f}{steps}V{frame.y(0):.1f}z"
+  for height, name, shade in zip(heights, ("other pairs", "right pairs"), (colour(None), colour(0))):
+    line = "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in zip(middles, height))
+    path = f"M{frame.x(middles[0]):.1f} {frame.y(0):.1f}L{line}L{frame.x(middles[-1]):.1f} {frame.y(0):.1f}z"
     drawn.append(tag("path", tag("title", name), d=path, class_="area", style=f"--c:{shade}"))
   return tag("figure", tag("figcaption", caption), frame.svg(drawn, kind="small"))
+
+
+def confusion_matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str], caption: Markup) -> Markup:
+  """Cells as dark as their share of the row, green on the diagonal.
+
+  Args:
+    counts: int (C, C), row: the class, column: what it is taken for.
+    totals: int (C,), of which a row's counts are shares; more than its sum where columns are left out.
+    names: of the C classes.
+    caption: above it.
+  """
+  names = [shorten(str(name), 24) for name in names]
+  left = 14 + 6.6 * max(map(len, names), default=0)
+  size = min(36.0, (760 - left - 20) / max(len(counts), 1))
+  top = 24 + 0.72 * left
+  width, height = left + size * len(counts) + 90, top + size * len(counts) + 8
+  small = f"font-size:{min(12.0, 0.85 * size):.1f}px"
+  drawn = [tag("text", "taken for →", x=left, y=12, class_="axis")]
+  for i, name in enumerate(names):
+    x, y = left + size * (i + 0.5), top + size * (i + 0.5)
+    drawn.append(tag("text", name, x=left - 8, y=f"{y + 4:.1f}", text_anchor="end", style=small))
+    turned = f"translate({x + 3:.1f} {top - 7:.1f}) rotate(-45)"
+    drawn.append(tag("text", name, transform=turned, style=small))
+    drawn.append(tag("path", d=f"M{left:.1f} {top + size * i:.1f}h{size * len(names):.1f}", class_="grid"))
+    drawn.append(tag("path", d=f"M{left + size * i:.1f} {top:.1f}v{size * len(names):.1f}", class_="grid"))
+  ends = left + size * len(names), top + size * len(names)
+  drawn.append(tag("path", d=f"M{left:.1f} {ends[1]:.1f}H{ends[0]:.1f}V{top:.1f}", class_="grid", fill="none"))
+  for row, column in zip(*np.nonzero(counts)):
+    share = counts[row, column] / totals[row]
+    x, y = left + size * column, top + size * row
+    said = f"{names[row]} taken for {names[column]}: {counts[row, column]} of {totals[row]} ({100 * share:.0f} %)"
+    drawn.append(
+      tag(
+        "rect",
+        tag("title", said),
+        x=f"{x + 0.5:.1f}",
+        y=f"{y + 0.5:.1f}",
+        width=f"{size - 1:.1f}",
+        height=f"{size - 1:.1f}",
+        rx=2,
+        fill_opacity=f"{0.06 + 0.74 * share:.2f}",
+        class_="cell right" if row == column else "cell",
+      )
+    )
+    if size >= 20:
+      place = dict(x=f"{x + size / 2:.1f}", y=f"{y + size / 2 + 4:.1f}", text_anchor="middle", class_="count")
+      drawn.append(tag("text", counts[row, column], **place))
+  svg = tag(
+    "svg", drawn, viewBox=f"0 0 {width:.0f} {height:.0f}", style=f"max-width:{width:.0f}px", role="img",
+    aria_label="confusion matrix",
+  )  # fmt: skip
+  return tag("figure", tag("figcaption", caption), svg)
+
+
+def unit_strips(activity: Mapping[str, np.ndarray], columns: int = 120) -> Markup:
+  """A strip for each layer: its units sorted and coloured by the modality that most of their activity comes from.
+
+  Args:
+    activity: modality -> (layers, F), how strongly each unit fires. Each modality is scaled by its mean over the layer,
+      so that what is louder on the whole owns no more units.
+    columns: of a strip; neighbouring units are averaged.
+  """
+  names = list(activity)
+  layers = len(activity[names[0]])
+  left, width, height, gap = 64, 560, 20, 7
+  drawn = []
+  for layer in range(layers):
+    rows = np.stack([activity[name][layer] for name in names])
+    shares = rows / np.maximum(rows.mean(axis=1, keepdims=True), 1e-12)
+    shares = shares / np.maximum(shares.sum(axis=0), 1e-12)
+    owner = shares.argmax(axis=0)
+    shares = shares[:, np.lexsort((-shares.max(axis=0), owner))]
+    parts = np.array_split(shares, min(columns, shares.shape[1]), axis=1)
+    x, y = float(left), layer * (height + gap) + 4
+    drawn.append(tag("text", f"layer {layer + 1}", x=left - 10, y=y + 14, text_anchor="end"))
+    for part in parts:
+      step = width * part.shape[1] / shares.shape[1]
+      shade = {**dict.fromkeys(("video", "audio", "text"), 0.0), **dict(zip(names, part.mean(axis=1)))}
+      fill = mixed([shade["video"], shade["audio"], shade["text"]])
+      drawn.append(tag("rect", x=f"{x:.1f}", y=y, width=f"{step + 0.3:.1f}", height=height, fill=fill))
+      x += step
+    mostly = [f"{name} {100 * np.mean(shares[i] > 0.5):.0f} %" for i, name in enumerate(names)]
+    drawn.append(tag("text", ", ".join(mostly), x=left + width + 12, y=y + 14))
+  swatches = [(colour_swatch(modality_colour(name)), name) for name in names]
+  entries = [*swatches, (colour_swatch(mixed([1 / 3] * 3)), "all alike")]
+  svg = tag(
+    "svg", drawn, viewBox=f"0 0 {left + width + 240} {layers * (height + gap) + 4}", role="img", aria_label="units of each layer",
+    style="min-width:620px",
+  )  # fmt: skip
+  note = tag(
+    "small", "On the right: the share of a layer's units that get more than half of their activity from one modality."
+  )
+  return tag("figure", svg, legend(entries), tag("p", note))
+
+
+def heated_waveform(waveform: np.ndarray, strength: np.ndarray, seconds: float, bars: int = 110) -> Markup:
+  """A waveform as upright bars, coloured where `strength`, in [0, 1] and evenly along it, says so."""
+  parts = np.array_split(np.abs(waveform.astype(np.float32)), min(bars, len(waveform)))
+  heights = np.array([part.max() for part in parts])
+  heights = np.maximum(27 * heights / max(heights.max(), 1), 0.8)
+  places = (np.arange(len(heights)) + 0.5) / len(heights) * len(strength)
+  heat = strength[np.minimum(places.astype(int), len(strength) - 1)]
+  bar = lambda i: f"M{3.6 * i + 2:.1f} {30 - heights[i]:.1f}v{2 * heights[i]:.1f}"
+  drawn = [tag("path", d="".join(map(bar, range(len(heights)))), class_="plain")]
+  drawn += [tag("path", d=bar(i), class_="heat", opacity=f"{heat[i]:.2f}") for i in np.flatnonzero(heat > 0.02)]
+  width = 3.6 * len(heights) + 2
+  drawn.append(tag("text", f"{seconds:.1f} s", x=width - 2, y=74, text_anchor="end"))
+  return tag("svg", drawn, viewBox=f"0 0 {width:.0f} 78", role="img", aria_label="attention along the sound")
 
 
 def embedding_map(marks: Sequence[Mark], caption: Markup) -> Markup:
@@ -147,6 +270,7 @@ class _Frame:
   left: float = 52
   top: float = 10
   below: float = 40
+  whole: bool = False  # x counts something: no ticks between whole numbers
 
   @property
   def right(self) -> float:
@@ -165,6 +289,7 @@ class _Frame:
     labels = [
       tag("text", write(tick), x=f"{self.x(tick):.1f}", y=bottom + 17, text_anchor="middle")
       for tick in nice_ticks(*self.x_range, about=5 if self.width < 400 else 8)
+      if not self.whole or tick == int(tick)
     ]
     return [tag("path", d=f"M{self.left} {bottom}H{self.right}", class_="grid"), *labels]
 

@@ -30,13 +30,22 @@ def player(waveform: np.ndarray, rate_hz: int, limit_bytes: int) -> Markup:
   """
   if not len(waveform):
     return tag("div", "no sound", class_="blank")
+  waveform, rate_hz = _short(waveform, rate_hz, limit_bytes)
+  return tag("div", _envelope(waveform), _audio(waveform, rate_hz))
+
+
+def sound(waveform: np.ndarray, rate_hz: int, limit_bytes: int) -> Markup:
+  """The `audio` element of `player` alone, of a sound that is not empty."""
+  return _audio(*_short(waveform, rate_hz, limit_bytes))
+
+
+def _short(waveform, rate_hz, limit_bytes) -> tuple[np.ndarray, int]:
   waveform, rate_hz = thin_out(waveform, rate_hz)
-  waveform = waveform[: max(limit_bytes * 3 // 8, 1)]  # Two bytes a sample, and base64 adds a third.
-  return tag(
-    "div",
-    _envelope(waveform),
-    tag("audio", src=_data_url("audio/wav", wav(waveform, rate_hz)), controls=True, preload="metadata"),
-  )
+  return waveform[: max(limit_bytes * 3 // 8, 1)], rate_hz  # Two bytes a sample, and base64 adds a third.
+
+
+def _audio(waveform: np.ndarray, rate_hz: int) -> Markup:
+  return tag("audio", src=_data_url("audio/wav", wav(waveform, rate_hz)), controls=True, preload="metadata")
 
 
 def thin_out(waveform: np.ndarray, rate_hz: int) -> tuple[np.ndarray, int]:

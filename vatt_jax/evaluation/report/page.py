@@ -77,6 +77,21 @@ def colour(index: int | None) -> str:
   return "var(--other)" if index is None else f"var(--c{index % COLOURS})"
 
 
+def modality_colour(modality: str) -> str:
+  """Of video, audio and text wherever a colour stands for a modality."""
+  return colour({"video": 0, "audio": 1, "text": 2}[modality])
+
+
+def mixed(shares: Sequence[float]) -> str:
+  """The colour between those of video, audio and text: shares that sum to 1; grey where all are equal."""
+  shares = [max(share, 0.0) for share in shares]
+  even = min(shares) * 3  # What all three have is nobody's colour.
+  parts = [share - min(shares) for share in shares]
+  channels = [int(_LIGHT[i][1 + 2 * c : 3 + 2 * c], 16) for i in range(3) for c in range(3)]
+  mix = [sum(parts[i] * channels[3 * i + c] for i in range(3)) + even * 200 for c in range(3)]
+  return "#" + "".join(f"{round(min(max(value, 0), 255)):02x}" for value in mix)
+
+
 def legend(entries: Sequence[tuple[Markup, str]]) -> Markup:
   """Swatches with their names."""
   return tag("ul", [tag("li", swatch, name) for swatch, name in entries], class_="legend")
@@ -85,6 +100,13 @@ def legend(entries: Sequence[tuple[Markup, str]]) -> Markup:
 def percent(share: float) -> str:
   """0.1234 -> 12.3 %."""
   return f"{100 * share:.1f} %" if math.isfinite(share) else "–"
+
+
+def with_bar(share: float, level: float) -> Markup:
+  """A share in [0, 1] as per cent, above a bar with an upright line at the level to compare it with."""
+  part = lambda value: f"{100 * min(max(value, 0), 1) if math.isfinite(value) else 0:.1f}%"
+  lines = [tag("i", style=f"width:{part(share)}"), tag("b", style=f"left:{part(level)}")]
+  return join([percent(share), tag("div", lines, class_="bar", title=f"chance: {percent(level)}")])
 
 
 def number(value: float) -> str:
@@ -188,6 +210,25 @@ svg text { fill: var(--soft); font-size: 12px; font-family: inherit; font-varian
 .dot:hover { opacity: 1; stroke: var(--card); stroke-width: 2; }
 .area { fill: var(--c); fill-opacity: 0.25; stroke: var(--c); stroke-width: 1.5; stroke-linejoin: round; }
 .mark { fill: var(--c); fill-opacity: 0.85; stroke: var(--card); stroke-width: 0.6; }
+.cell { fill: var(--bad); }
+.cell.right { fill: var(--good); }
+svg text.count { font-size: 11px; fill: var(--ink); pointer-events: none; }
+svg text.mark-name { font-size: 11px; opacity: 0.8; }
+.axis { font-weight: 550; }
+.maps.two { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+.beside { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: 14px; margin-bottom: 14px; }
+.beside figure { margin: 0 0 14px; }
+.beside h4 { margin: 0 0 6px; overflow-wrap: anywhere; }
+.best { font-weight: 700; color: var(--good); }
+.followed { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(330px, 100%), 1fr)); gap: 14px; }
+.followed figure { margin: 0; }
+.frames { display: flex; flex-wrap: wrap; gap: 10px; }
+.pair { display: flex; gap: 4px; flex: 1 1 260px; }
+.pair img { width: 50%; min-width: 0; border-radius: 6px; display: block; }
+.followed svg { margin-top: 10px; }
+.followed audio { display: block; width: 100%; height: 34px; margin-top: 6px; }
+.heat { stroke: #e0285a; stroke-width: 2.4; stroke-linecap: round; }
+.plain { stroke: var(--other); stroke-width: 2.4; stroke-linecap: round; }
 .link { stroke: var(--ink); stroke-width: 1.2; fill: none; opacity: 0; pointer-events: none; }
 .map:has(.clip:hover) .clip { opacity: 0.25; }
 .map .clip:hover { opacity: 1 !important; }

@@ -12,6 +12,7 @@ from vatt_jax.evaluation.report import figures
 from vatt_jax.evaluation.report.markup import Markup, join, tag
 from vatt_jax.evaluation.report.page import colour, details, lead, missing, number, percent
 
+_CLASSES = re.compile(r"eval/(?P<set>.+)/(?P<figure>top_1|mean_average_precision)")
 _RECALL = re.compile(r"eval/(?P<set>.+)/(?P<source>[a-z]+)_to_(?P<target>[a-z]+)/recall_at_5")
 
 
@@ -40,6 +41,12 @@ def glance(history: Sequence[Mapping], results: Mapping) -> Markup:
     if found and found["target"] == "text" and chance:
       times = f"R@5 {found['source']} → text on {found['set']}, {value / chance:.1f} times chance"
       tiles.append((percent(value), times))
+  for name, value in results.items():
+    found = _CLASSES.fullmatch(name)
+    if found:
+      chance = results.get(f"eval/{found['set']}/chance_top_1")
+      against = f", chance {percent(chance)}" if chance and found["figure"] == "top_1" else ""
+      tiles.append((percent(value), f"{found['figure'].replace('_', ' ')} on {found['set']}{against}"))
   if "loss" in logged:
     tiles.append((number(logged["loss"][1][-1]), "loss at the last step"))
   if "throughput/clips_per_second" in logged:
@@ -95,17 +102,19 @@ def loss_section(history: Sequence[Mapping]) -> Markup:
 
 
 def recall_section(history: Sequence[Mapping]) -> Markup:
-  """Recall at 5 of every set that the log evaluates at least twice."""
+  """Recall at 5, top-1 or mean average precision of every set that the log evaluates at least twice."""
   logged = series(history)
+  classes = _classes_chart(logged)
   found = [match for name in logged if (match := _RECALL.fullmatch(name))]
   sets = sorted({match["set"] for match in found if len(logged[match.string][0]) > 1})
   if not sets:
-    return missing("The log holds no retrieval at two or more steps, so there is no curve to draw.")
+    return classes or missing("The log holds no evaluation at two or more steps, so there is no curve to draw.")
   parts = [
+    classes,
     lead(
       "Recall at 5: how often the right item is among the five most similar. Curves should climb away from the dashed "
       "line, which is chance; one that sinks while the loss still falls has begun to learn its training clips by heart."
-    )
+    ),
   ]
   for name in sets:
     curves, chances = [], {}
@@ -122,6 +131,27 @@ def recall_section(history: Sequence[Mapping]) -> Markup:
       curves.append(figures.Curve("chance", ends, np.full(2, level), shade, dashed=True))
     parts.append(figures.line_chart(curves, x_name="step", as_percent=True))
   return join(parts)
+
+
+def _classes_chart(logged: Mapping) -> Markup | None:
+  """Top-1 and mean average precision, with the chance of the former; None where no set has two of them."""
+  found = [match for name in sorted(logged) if (match := _CLASSES.fullmatch(name)) and len(logged[name][0]) > 1]
+  if not found:
+    return None
+  names = {"top_1": "top-1", "mean_average_precision": "mean average precision"}
+  label = lambda match: f"{match['set']}: {names[match['figure']]}"
+  curves = [figures.Curve(label(match), *logged[match.string], colour(i)) for i, match in enumerate(found)]
+  ends = np.array([min(c.x[0] for c in curves), max(c.x[-1] for c in curves)])
+  chances = [
+    logged.get(match.string.replace("/top_1", "/chance_top_1")) for match in found if match["figure"] == "top_1"
+  ]
+  for level in sorted({round(float(chance[1][-1]), 4) for chance in chances if chance is not None}):
+    curves.append(figures.Curve("chance", ends, np.full(2, level), colour(None), dashed=True))
+  words = (
+    "How often the right class has the highest score (top-1). Curves should climb and stay; one that falls while the "
+  )
+  words += "loss still sinks has begun to learn its training clips by heart."
+  return join([lead(words), figures.line_chart(curves, x_name="step", as_percent=True)])
 
 
 def _term_name(name: str) -> str:

@@ -1,0 +1,88 @@
+"""Runs beside each other."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tests.evaluation.test_report import Parsed
+from vatt_jax.evaluation.report import comparison
+from vatt_jax.evaluation.report.comparison import Run
+
+
+def runs():
+  """Three rates of DropToken: what is dropped costs less, and a little of the figures."""
+  return [
+    Run(
+      name=f"drop {rate}",
+      config={"data.video.drop_rate": rate, "seed": 0, **({"model.post_width": 64} if rate else {})},
+      history=[{"step": k, "loss": 4.0 / k, "time/step_seconds": 1.0 - rate} for k in (10, 20, 30)],
+      results={
+        "eval/test/video_to_text/recall_at_5": 0.3 - 0.1 * rate,
+        "eval/test/video_to_text/chance_recall_at_5": 0.05,
+        "eval/test/video_to_text/median_rank": 9.0 + rate,
+      },
+      step=30,
+      parameters=1000,
+      flops_per_clip=2e9 * (1 - rate),
+    )
+    for rate in (0.0, 0.5, 0.75)
+  ]  # fmt: skip
+
+
+def write(tmp_path, compared, **options):
+  comparison.write_comparison(tmp_path / "c.html", compared, "report --compare", **options)
+  assert [file.name for file in tmp_path.iterdir()] == ["c.html"]
+  return Parsed((tmp_path / "c.html").read_text(encoding="utf-8"))
+
+
+def test_what_differs_is_what_not_all_agree_in():
+  assert comparison.differences(runs())[:2] == [
+    {"data.video.drop_rate": 0.0}, {"data.video.drop_rate": 0.5, "model.post_width": 64},
+  ]  # fmt: skip
+  assert comparison.differences(runs()[:1]) == [{}]
+
+
+def test_figures_stand_beside_chance_and_what_they_cost(tmp_path):
+  page = write(tmp_path, runs())
+  rows = [row["text"] for row in page.find("tr", inside=page.section("figures"))]
+  assert "test: video → text, R@55.0 %30.0 %25.0 %22.5 %" in rows
+  assert [cell["text"] for cell in page.find("span", "best")] == [
+    "9",
+    "30.0 %",
+  ]  # Small ranks are good, large shares too.
+  assert "data.video.drop_rate=0.75" in page.section("runs")["text"]
+  cost = page.section("cost")
+  assert [title["text"] for title in page.find("h4", inside=cost)] == [
+    "Set “test”, GFLOP a clip",
+    "Set “test”, seconds a step",
+  ]
+  assert "video → text: 30 % at GFLOP a clip 2" in cost["text"] and page.find("text", "mark-name", inside=cost)
+  assert "No retrieval was run" in page.section("map")["text"]
+  assert len(page.find("path", "curve", inside=page.section("training"))) == 2 * 3
+
+
+def test_sets_and_maps_have_a_column_for_each_run(tmp_path, make_set):
+  compared = [dataclasses.replace(run, sets=(make_set("test", seed=i),)) for i, run in enumerate(runs()[:2])]
+  page = write(tmp_path, [*compared, runs()[2]])
+  for anchor in ("similarity", "map"):
+    assert (
+      len(page.find("figure", inside=page.section(anchor))) == 2 * 3
+      and "Not evaluated." in page.section(anchor)["text"]
+    )
+
+
+def test_runs_that_left_little_are_told(tmp_path):
+  bare = Run("bare", {}, [], {}, 0)
+  page = write(tmp_path, [bare])
+  assert "None of the runs was evaluated" in page.section("figures")["text"]
+  assert "At least two runs" in page.section("cost")["text"] and math.isnan(bare.step_seconds)
+  assert "nothing at two or more steps" in page.section("training")["text"]
+  chosen = write(tmp_path, runs(), metrics=["eval/test/video_to_text/median_rank"])
+  assert len(chosen.find("tr", inside=chosen.section("figures"))) == 2
+
+
+def test_figures_in_words():
+  assert comparison.readable("eval/esc50/mean_average_precision") == "esc50: mean average precision"
+  folds = [name for name in ("eval/a/fold_1/top_1", "eval/a/top_1") if comparison.FIGURES.fullmatch(name)]
+  assert folds == ["eval/a/top_1"] and np.isfinite(runs()[0].step_seconds)
