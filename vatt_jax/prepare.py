@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
 
 
 def _kind(source: str) -> str:
-  if source.partition(":")[0] == "demo" and not os.path.exists(source):
+  if source == "demo" or source.startswith("demo:"):
     return "demo"
   if source.startswith("tfds:"):
     return "tfds"
