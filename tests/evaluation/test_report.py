@@ -216,6 +216,8 @@ def test_classifiers_have_a_matrix_and_a_table(report):
     "<cat>32100.0 %66.7 %" in rows and "dog2366.7 %100.0 %" in rows and not any(row.startswith("cow") for row in rows)
   )
   assert "Features of “test”" in page.section("map")["text"]
+  twice = report([], classified=[one, dataclasses.replace(one, name="other")])  # One map of the same features.
+  assert len(twice.find("svg", "map")) == 1 and len(twice.find("h3", inside=twice.section("classes"))) == 2
   assert "80.0 %top 1 on test, chance 33.3 %" in {tile["text"] for tile in page.find("div", "tile")}
   several = ClassifiedSet("many", ["a", "b", "c"], scores, np.array([[1, 0, 0]] * 3 + [[1, 1, 0]] * 3))
   rows = [row["text"] for row in page_rows(report([], classified=[several]))]

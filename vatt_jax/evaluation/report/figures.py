@@ -169,7 +169,8 @@ def confusion_matrix(counts: np.ndarray, totals: np.ndarray, names: Sequence[str
       place = dict(x=f"{x + size / 2:.1f}", y=f"{y + size / 2 + 4:.1f}", text_anchor="middle", class_="count")
       drawn.append(tag("text", counts[row, column], **place))
   svg = tag(
-    "svg", drawn, viewBox=f"0 0 {width:.0f} {height:.0f}", style=f"max-width:{width:.0f}px", role="img",
+    "svg", drawn, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img",
+    style=f"max-width:{width:.0f}px;min-width:{min(width, 520):.0f}px",
     aria_label="confusion matrix",
   )  # fmt: skip
   return tag("figure", tag("figcaption", caption), svg)

@@ -27,7 +27,7 @@ def map_section(sets: Sequence[EmbeddedSet], classified: Sequence[ClassifiedSet]
     )
   ]
   parts += [_embedded(embedded) for embedded in sets]
-  parts += [_classified(each) for each in classified if each.features]
+  parts += [_classified(each) for each in _with_own_features(classified)]
   parts.append(_through(inside) if inside is not None and len(inside) else None)
   return join(parts) if any(parts[1:]) else page.missing("No set was evaluated, so there is nothing to draw.")
 
@@ -51,6 +51,16 @@ def _embedded(embedded: EmbeddedSet) -> Markup:
       [title, page.missing(f"The set “{embedded.name}” has fewer than two embeddings in a space, so no map.")]
     )
   return join([title, tag("div", maps, legend, class_="maps")])
+
+
+def _with_own_features(classified: Sequence[ClassifiedSet]) -> list[ClassifiedSet]:
+  """Without those that stand on the same features as one before: several probes of one encoder have one map."""
+  same = lambda a, b: a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+  found: list[ClassifiedSet] = []
+  for each in classified:
+    if each.features and not any(same(each.features, other.features) for other in found):
+      found.append(each)
+  return found
 
 
 def _classified(classified: ClassifiedSet) -> Markup:
