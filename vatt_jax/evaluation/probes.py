@@ -123,7 +123,7 @@ def logistic(features: np.ndarray, labels: np.ndarray, classes: int, *, cost: fl
   def loss(scores):
     return float(-np.sum(special.log_softmax(scores, axis=1) * hot)), special.softmax(scores, axis=1) - hot
 
-  scores = _linear(features, classes, loss, cost, penalised_bias=False)
+  scores = _linear(features, classes, loss, cost, penalised_bias=False, tolerance=1e-10)
   return lambda x: special.softmax(scores(x), axis=-1)
 
 
@@ -158,7 +158,7 @@ def _but_for_constants(score: Scorer, labels: np.ndarray) -> Scorer:
   return lambda x: np.where((share > 0) & (share < 1), score(x), share)
 
 
-def _linear(features, classes, loss, cost, penalised_bias) -> Scorer:
+def _linear(features, classes, loss, cost, penalised_bias, tolerance=1e-13) -> Scorer:
   """The linear scores that minimise cost x loss + half the squared weights, by L-BFGS in float64 from zero."""
   mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
   deviation = np.where(deviation > 0, deviation, 1.0)
@@ -173,7 +173,7 @@ def _linear(features, classes, loss, cost, penalised_bias) -> Scorer:
     slope = cost * np.concatenate([x.T @ gradient, gradient.sum(axis=0)[None]]) + penalised
     return cost * value + 0.5 * np.sum(penalised**2), slope.ravel()
 
-  options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-13, "gtol": 1e-6 * max(1.0, cost)}
+  options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": tolerance, "gtol": 1e-6 * max(1.0, cost)}
   found = optimize.minimize(objective, np.zeros((width + 1) * classes), jac=True, method="L-BFGS-B", options=options)
   weights = found.x.reshape(width + 1, classes)
   return lambda x: prepare(x) @ weights[:-1] + weights[-1]
