@@ -40,7 +40,7 @@ def get_config(arg=""):
     config.model.update({"default_size": "demo", "dropout": 0.0, "classifier_dropout": 0.1})
     config.optimizer = common.adam()
     config.optimizer.update({
-        "learning_rate": 5e-4, "final_learning_rate": 0.0, "warmup_steps": 40, "b2": 0.98, "weight_decay": 0.1,
+        "learning_rate": 1e-3, "final_learning_rate": 0.0, "warmup_steps": 40, "b2": 0.98, "weight_decay": 0.1,
         "clip_global_norm": 1.0,
     })  # fmt: skip
     config.evaluators = {"test": common.classification("test", "final", windows=1)}
@@ -52,5 +52,7 @@ def get_config(arg=""):
       })  # fmt: skip
     else:
       config.model.projection_init = "dense_glorot"
-      config.data.video.update({"frames": 2, "frames_per_second": 2.0, "size": 64, "patch": (2, 8, 8), "min_area": 0.3})
+      config.data.video.update({
+          "frames": 2, "frames_per_second": 2.0, "size": 64, "patch": (2, 8, 8), "crop": "random", "colour_jitter": 0.0,
+      })  # fmt: skip
   return common.shrink(config) if "smoke" in args else config
