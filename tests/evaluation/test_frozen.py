@@ -135,7 +135,7 @@ def test_several_labels(config, setting, monkeypatch):
   assert found.metrics["eval/mine/mean_average_precision"] == 1.0 and found.metrics["eval/mine/classes"] == 5
   assert found.shown.labels.shape == found.shown.scores.shape == (len(found.shown.labels), 6)
   monkeypatch.setattr(records_lib.Records, "strings", lambda self, key: [""] * len(self))
-  with pytest.raises(NothingToCompare, match="no class has clips with it and clips without it"):
+  with pytest.raises(NothingToCompare, match="no clip of the split 'train' has a label and video"):
     run(config, setting)
 
 
