@@ -337,3 +337,11 @@ def test_the_ablation_has_every_row_of_the_table_and_each_seed(tmp_path):
   lines = subprocess.run(table, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
   assert lines[2].startswith("| none | 2 | 20.0 ± 14.1 |") and lines[3].startswith("| + VTC + PEM | 1 | 50.0 |")
   assert lines[4].startswith("| chance |  | 1.0 |")
+
+
+def test_the_drop_token_table_trains_every_row_and_compares_them():
+  done = launch("drop_token_table.sh", "--dry_run", "--steps=7", "--runs=r")
+  assert done.returncode == 0, done.stderr
+  *runs, page = [line for line in done.stdout.splitlines() if line.startswith("== python -m vatt_jax.")]
+  assert len(runs) == 6 and all("--config.total_steps=7" in line for line in runs)
+  assert page.count("r/") == 7 and "--nolook" in page
