@@ -32,9 +32,10 @@ step() {  # PROGRAM FLAGS...
 
 [ -n "$dry_run" ] || source launch/environment.sh
 for row in "${rows[@]}"; do
+  drop=0.0 flags=()
   case "$row" in
-    all_patches) flags=() ;;
-    drop_half) flags=(--config.data.video.drop_rate=0.5) ;;
+    all_patches) ;;
+    drop_half) drop=0.5 ;;
     small_frames) flags=(--config.data.video.size=48) ;;
     fewer_frames) flags=(--config.data.video.frames=2 --config.data.video.frames_per_second=1.0) ;;
     larger_patches) flags=("--config.data.video.patch=(4, 8, 8)") ;;
@@ -43,7 +44,7 @@ for row in "${rows[@]}"; do
   [ -e "$runs/$row/results.json" ] && continue
   step train --config=configs/pretrain/vatt_demo.py "--config.data.directory=$data" "--workdir=$runs/$row" \
     "--config.total_steps=$steps" "--config.seed=$seed" --config.model.agnostic=False --config.data.video.frames=4 \
-    --config.data.video.drop_rate=0.0 ${flags[@]+"${flags[@]}"}
+    "--config.data.video.drop_rate=$drop" ${flags[@]+"${flags[@]}"}
   [ -n "$dry_run" ] || [ -e "$runs/$row/results.json" ] || { echo "stopped before the end; run the same command again to go on"; exit 0; }
 done
 step report "--compare=$(printf "$runs/%s," "${rows[@]}" | sed 's/,$//')" --nolook "--output=$runs/drop_token.html" \
