@@ -217,7 +217,7 @@ def test_mixtures_train_and_bad_ones_are_sentences(miniature, tmp_path):
 def test_unknown_fields_and_objectives_are_named():
   config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
   config.objective.name = "vat"
-  with pytest.raises(UserError, match="not one of vatt, classifier"):
+  with pytest.raises(UserError, match="not one of vatt, vatt_prompted, classifier"):
     jobs.build_objective(config, jobs.Inputs("", jobs.input_options(config.data), None))
   config.objective.update({"name": "vatt", "mask_overlaps": True})
   with pytest.raises(UserError, match="mask_overlaps needs data.clip_spans = True"):

@@ -17,9 +17,12 @@ def run(objective: dict, model: dict, data: dict) -> dict:
 def vatt_objective() -> dict:
   """NCE between video and sound, MIL-NCE between video and text."""
   return {
-      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "reduction": "mean", "groups": 1, "ring": False,
-      "mask_overlaps": False,
-      "pairs": {"video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0},
+      "name": "vatt", "loss": "asymmetric", "temperature": 0.07, "learned_temperature": False, "reduction": "mean",
+      "groups": 1, "ring": False, "mask_overlaps": False, "overrides": {},
+      "pairs": {
+          "video_audio": 1.0, "video_text": 1.0, "audio_text": 0.0,
+          "videoaudio_text": 0.0, "videotext_audio": 0.0, "audiotext_video": 0.0,
+      },
   }  # fmt: skip
 
 
