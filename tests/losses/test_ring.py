@@ -52,6 +52,21 @@ def test_value_and_gradients_equal_the_plain_form(devices, loss, double, spans):
   )
 
 
+def test_a_learned_temperature_has_the_same_gradient():
+  mesh = make_mesh(SHAPES[8], jax.devices()[:8])
+  rows = NamedSharding(mesh, PartitionSpec(("replica", "data")))
+  video, text, present, here = batch(32)
+  video, text = jax.device_put((video.astype(np.float32), text.astype(np.float32)), rows)
+
+  def gradient(sums):
+    value = lambda log_t: mil_nce(video, text, present, temperature=jax.numpy.exp(log_t), video_present=here, sums=sums)
+    return jax.jit(jax.grad(value))(np.float32(-2.0))
+
+  found, expected = gradient(functools.partial(ring_sums, mesh=mesh, chunk=4)), gradient(plain_sums)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  assert abs(expected) > 0.1
+
+
 def test_no_device_holds_the_matrix():
   """At a global batch of 4,096 on eight devices; by the compiler's account of temporaries."""
   mesh = make_mesh((1, 8, 1))
