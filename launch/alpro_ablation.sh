@@ -37,6 +37,7 @@ train() {  # CONFIG RUN SEED FURTHER_FLAGS...
   [ -e "$2/results.json" ] || { echo "stopped before the end; run the same command again to go on"; exit 0; }
 }
 
+set --  # A sourced file sees the arguments of its caller.
 [ -n "$dry_run" ] || source launch/environment.sh
 for seed in $([ -n "$table" ] || echo "$seeds"); do
   for row in $rows; do

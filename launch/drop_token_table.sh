@@ -30,6 +30,7 @@ step() {  # PROGRAM FLAGS...
   [ -n "$dry_run" ] || python -m "vatt_jax.$1" "${@:2}"
 }
 
+set --  # A sourced file sees the arguments of its caller.
 [ -n "$dry_run" ] || source launch/environment.sh
 for row in "${rows[@]}"; do
   drop=0.0 flags=()

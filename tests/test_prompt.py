@@ -60,19 +60,22 @@ def test_entities_are_read_as_they_are_written(tmp_path):
     prompt.read_entities(str(path), 10)
 
 
+def one_step(file, argument, miniature, workdir, **changes):
+  """A run of a config, one step long and without evaluation."""
+  config = load(file, argument)[1]
+  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
+  config.update_from_flattened_dict(changes)
+  train.train(config, str(workdir))
+
+
 @pytest.fixture(scope="module")
 def stages(miniature, tmp_path_factory):
   """Runs of a prompter and of ALPRO, and the teacher between them, at tiny size."""
   place = tmp_path_factory.mktemp("stages")
-  config = load("configs/pretrain/prompter.py", "smoke")[1]
-  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
-  train.train(config, str(place / "prompter"))
+  one_step("configs/pretrain/prompter.py", "smoke", miniature, place / "prompter")
   (place / "colours.txt").write_text(COLOURS)
   prompt.prompt(str(place / "prompter"), str(place / "colours.txt"), str(place / "teacher"))
-  config = load("configs/pretrain/alpro.py", "scratch,smoke")[1]
-  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
-  config.init_from = str(place / "teacher")
-  train.train(config, str(place / "alpro"))
+  one_step("configs/pretrain/alpro.py", "scratch,smoke", miniature, place / "alpro", init_from=str(place / "teacher"))
   return place
 
 
@@ -107,15 +110,12 @@ def test_a_teacher_is_asked_and_shown(stages):
 
 @pytest.mark.slow
 def test_a_vatt_teaches_another(miniature, tmp_path):
-  config = load("configs/pretrain/vatt_demo.py", "smoke")[1]
-  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
-  train.train(config, str(tmp_path / "first"))
+  one_step("configs/pretrain/vatt_demo.py", "smoke", miniature, tmp_path / "first")
   (tmp_path / "colours.txt").write_text(COLOURS)
   prompt.prompt(str(tmp_path / "first"), str(tmp_path / "colours.txt"), str(tmp_path / "teacher"))
-  config = load("configs/pretrain/vatt_demo.py", "prompted,smoke")[1]
-  config.data.directory, config.total_steps, config.evaluators = miniature, 1, {}
-  config.init_from, config.objective.known = str(tmp_path / "teacher"), 0
-  train.train(config, str(tmp_path / "second"))
+  known = {"objective.known": 0}
+  start = str(tmp_path / "teacher")
+  one_step("configs/pretrain/vatt_demo.py", "prompted,smoke", miniature, tmp_path / "second", init_from=start, **known)
   first, second = (
     checkpoints.restore_variables(checkpoints.find(str(tmp_path / name))) for name in ("first", "second")
   )
