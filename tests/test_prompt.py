@@ -43,7 +43,7 @@ def test_nouns_of_a_data_set_become_its_entities(miniature, tmp_path, capsys):
 def test_definitions_without_wordnet_are_refused_with_the_way_out(monkeypatch, tmp_path):
   monkeypatch.setenv("VATT_JAX_CACHE", str(tmp_path))
   monkeypatch.setenv("PATH", "")
-  monkeypatch.setattr(prompt.wordnet, "INSTALLED", tmp_path / "nowhere")
+  monkeypatch.setattr(prompt.debian, "ROOT", tmp_path / "nowhere")
   (tmp_path / "colours.txt").write_text(COLOURS)
   with pytest.raises(UserError, match="WordNet needs a Debian or Ubuntu machine.*entity<TAB>text"):
     prompt.prompt("nowhere", str(tmp_path / "colours.txt"), str(tmp_path / "teacher"), "definition")

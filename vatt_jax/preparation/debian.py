@@ -12,6 +12,8 @@ import tarfile
 
 from vatt_jax.cache import cache_directory
 
+ROOT = pathlib.Path("/")  # where installed packages lie
+
 
 class Unavailable(Exception):
   """The package cannot be had on this machine; the message says what to do instead."""
@@ -33,7 +35,7 @@ def fetch(
   Raises:
     Unavailable: the package is neither installed nor cached nor to be downloaded.
   """
-  unpacked, installed = cache_directory() / package, pathlib.Path("/", folder)
+  unpacked, installed = cache_directory() / package, ROOT / folder
   if (unpacked / folder).is_dir() or not installed.is_dir():
     return _unpacked(package, known_sha256, needed_by, instead) / folder
   return installed

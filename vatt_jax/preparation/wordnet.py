@@ -9,8 +9,8 @@ import pathlib
 
 from vatt_jax.preparation import debian
 
-PACKAGE, INSTALLED = "wordnet-base", pathlib.Path("/usr/share/wordnet")
-KNOWN_SHA256 = {"61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752": "1:3.0-37"}
+PACKAGE = "wordnet-base"
+KNOWN_SHA256 = ("61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",)  # 1:3.0-37
 # How plurals end, and the singular's ending (morphy(7WN)).
 ENDINGS = (
   ("ses", "s"),
@@ -30,8 +30,6 @@ def fetch() -> pathlib.Path:
   Raises:
     debian.Unavailable: where they are not installed and cannot be downloaded.
   """
-  if (INSTALLED / "index.noun").exists():
-    return INSTALLED
   return debian.fetch(
     PACKAGE, "usr/share/wordnet", KNOWN_SHA256, "WordNet", "give definitions of your own, entity<TAB>text a line"
   )
