@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -245,9 +246,10 @@ def test_a_stalled_reader_is_told_with_the_stacks(run, monkeypatch, capfd, tmp_p
   monkeypatch.setattr(pipeline, "training_batches", stalling)
   monkeypatch.setattr(sys, "__stderr__", sys.stderr)
   run(stall_seconds=1.0)
-  assert seen["phase"] == "data" and seen["step"] in (2, 3) and 1.0 < seen["age_seconds"] < 3.0
+  assert seen["phase"] == "data" and seen["step"] in (2, 3) and 1.0 < seen["age_seconds"] < 10.0
   said = "".join(capfd.readouterr())
-  assert said.count("nothing has moved for") == 1 and "waiting for data" in said
+  # A busy machine may stand still elsewhere too.
+  assert len(re.findall(r"nothing has moved for \d+ s; step [23], waiting for data", said)) == 1
   assert "in stalling" in said and "Current thread" in said
 
 
