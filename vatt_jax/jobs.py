@@ -260,6 +260,7 @@ class Evaluation:
       look=compiled("look") if hasattr(objective, "look") else None,
       entities=tuple(inputs.entities.decode("utf-8", "replace").splitlines()),
       spaces=objective.spaces,
+      **({"temperatures": objective.temperatures} if hasattr(objective, "temperatures") else {}),
       directory=inputs.directory,
       options=inputs.options,
       tokenizer=inputs.tokenizer,

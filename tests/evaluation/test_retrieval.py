@@ -143,6 +143,32 @@ def test_a_set_is_evaluated_in_all_directions_over_the_clips_that_have_both(make
   assert {f"text_to_audio/{name}": value for name, value in expected.items()}.items() <= metrics.items()
 
 
+def test_a_set_says_how_well_right_pairs_stand_out_and_how_sharp_the_softmax_is(make_set):
+  embedded = dataclasses.replace(make_set(clips=20), temperatures={("video", "text"): 0.2})
+  metrics = retrieval.evaluate_set(embedded)
+  pairs = retrieval.positives_and_negatives(
+    embedded.embeddings["video/vt"], embedded.embeddings["text/vt"], embedded.languages
+  )
+  for direction in ("video_to_text", "text_to_video"):
+    assert metrics[f"{direction}/auc"] == pytest.approx(retrieval.area_under_curve(*pairs))
+    assert metrics[f"{direction}/overlap"] == pytest.approx(retrieval.overlap(*pairs))
+    assert 0 < metrics[f"{direction}/softmax_entropy"] < metrics[f"{direction}/chance_softmax_entropy"]
+  assert "audio_to_text/auc" in metrics and "audio_to_text/softmax_entropy" not in metrics
+
+
+def test_entropy_of_a_softmax():
+  rows, groups = np.eye(4), ["a"] * 4
+  odds = np.exp([1 / 0.5, 0, 0, 0])
+  shares = odds / odds.sum()
+  found = retrieval.softmax_entropy(rows, rows, groups, 0.5)
+  assert found["softmax_entropy"] == pytest.approx(-np.sum(shares * np.log(shares)))
+  assert found["chance_softmax_entropy"] == pytest.approx(np.log(4))
+  same = retrieval.softmax_entropy(np.ones((4, 3)), np.ones((4, 3)), ["a", "a", "a", "b"], 0.01)
+  assert same["softmax_entropy"] == pytest.approx(0.75 * np.log(3)) == same["chance_softmax_entropy"]
+  assert retrieval.softmax_entropy(rows, rows, groups, 1e-4)["softmax_entropy"] == pytest.approx(0)
+  assert np.isnan(retrieval.softmax_entropy(rows * np.nan, rows, groups, 0.5)["softmax_entropy"])
+
+
 def test_a_set_without_anything_to_compare_says_what_is_missing(make_set):
   embedded = make_set(clips=4)
   silent = dataclasses.replace(embedded, present={"video": np.ones(4, bool), "audio": np.zeros(4, bool)})

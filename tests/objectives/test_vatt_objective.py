@@ -125,6 +125,8 @@ def test_any_pair_is_compared_in_its_own_way():
   loss = lambda params: objective.loss({**variables, "params": params}, batch(), jax.random.key(1), True)[:2]
   (total, metrics), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
   assert np.isfinite(total) and metrics["temperature/videoaudio_text"] == pytest.approx(0.2)
+  temperatures = objective.temperatures(variables)
+  assert temperatures["video", "text"] == 0.1 and temperatures["videoaudio", "text"] == pytest.approx(0.2)
   assert {f"loss/{name}" for name in PAIRS} <= set(metrics)
   assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads["contrast"]))
   assert objective.spaces["videoaudio", "text"] == ("videoaudio/va_t", "text/va_t")

@@ -43,6 +43,7 @@ class EmbeddedSet:
     thumbnails: n JPEG files, b"" where there is no picture.
     waveforms: n int16 (samples,) mono, empty where there is no sound.
     sample_rate_hz: of the waveforms.
+    temperatures: two modalities, as in `spaces` -> what cosines are divided by where these two are compared in training.
 
   Raises:
     ValueError: two parts disagree about the number of clips, or `spaces` names an output or a modality that is not
@@ -60,6 +61,7 @@ class EmbeddedSet:
   thumbnails: Sequence[bytes]
   waveforms: Sequence[np.ndarray]
   sample_rate_hz: int
+  temperatures: Mapping[tuple[str, str], float] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     columns = {field: getattr(self, field) for field in ("languages", "labels", "sources", "thumbnails", "waveforms")}

@@ -75,6 +75,7 @@ def retrieval(name, config, setting, variables, records, views) -> tuple[dict, E
     embeddings={key: value[kept] for key, value in sums.items()},
     present={key: value[kept] for key, value in present.items()},
     spaces={pair: outputs for pair, outputs in setting.spaces.items() if set(pair) <= set(MODALITIES)},
+    temperatures=setting.temperatures(variables),
     **_columns(records, kept, rate),
   )
   return evaluate_set(embedded) | _joined_retrieval(embedded, setting.spaces), embedded

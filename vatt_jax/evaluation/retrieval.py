@@ -15,6 +15,7 @@ from vatt_jax.errors import UserError
 from vatt_jax.evaluation.embeddings import EmbeddedSet
 
 CUTOFFS = (1, 5, 10)
+COMPARED = 1000  # clips whose pairs make densities and their figures
 
 # Cosines closer than this are tied: embeddings are float32, and equal rows may differ by rounding in the product.
 TIE_TOLERANCE = 1e-7
@@ -171,7 +172,9 @@ def evaluate_set(embedded: EmbeddedSet) -> dict[str, float]:
   """Zero-shot retrieval within one language, in every direction that the set's modalities allow.
 
   Returns:
-    `<from>_to_<to>/<metric>` with the metrics of `retrieval_metrics`, over the clips that have both modalities.
+    `<from>_to_<to>/<metric>` with the metrics of `retrieval_metrics`, over the clips that have both modalities; `auc` and
+    `overlap` of the cosines of right and other pairs, of at most `COMPARED` clips; and, where the temperature is known,
+    `softmax_entropy` with its `chance`, see there.
 
   Raises:
     NothingToCompare: no clip has two modalities that meet in a common space.
@@ -180,6 +183,12 @@ def evaluate_set(embedded: EmbeddedSet) -> dict[str, float]:
   for source, target in embedded.directions():
     rows, queries, gallery = embedded.pair(source, target)
     figures = retrieval_metrics(queries, gallery, embedded.languages_of(rows))
+    if temperature := embedded.temperatures.get((source, target)) or embedded.temperatures.get((target, source)):
+      figures |= softmax_entropy(queries, gallery, embedded.languages_of(rows), temperature)
+    some = compared(len(rows))
+    pairs = positives_and_negatives(queries[some], gallery[some], embedded.languages_of(rows[some]))
+    if all(map(len, pairs)):
+      figures |= {"auc": area_under_curve(*pairs), "overlap": overlap(*pairs)}
     metrics.update({f"{source}_to_{target}/{name}": value for name, value in figures.items()})
   if not metrics:
     raise NothingToCompare(missing_sentence(embedded))
@@ -198,6 +207,38 @@ def missing_sentence(embedded: EmbeddedSet) -> str:
     f"No clip of the evaluation set '{embedded.name}' has two modalities that can be compared ({pairs}); "
     f"of its {len(embedded)} clips there is {counts or 'nothing'}."
   )
+
+
+def softmax_entropy(
+  queries: np.ndarray, gallery: np.ndarray, groups: Sequence[str], temperature: float
+) -> dict[str, float]:
+  """How many items a query hesitates between: the entropy in nats of the softmax of cosines / temperature.
+
+  Args:
+    queries, gallery: (n, E), any scale.
+    groups: n names; a query meets the items of its own group.
+    temperature: as in training.
+
+  Returns:
+    `softmax_entropy`, the mean over queries, and `chance_softmax_entropy`, where all items are equally near: ln of the
+    gallery. Queries that meet what is not finite are left out; NaN where that is all of them.
+  """
+  found, chance = [], []
+  for _, rows in rows_by_group(groups):
+    for start in range(0, len(rows), _QUERIES_AT_ONCE):
+      scores = cosine_similarity(queries[rows[start : start + _QUERIES_AT_ONCE]], gallery[rows]) / temperature
+      scores = scores[np.isfinite(scores).all(axis=1)]
+      shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+      shares = shifted / shifted.sum(axis=1, keepdims=True)
+      found += list(-np.sum(shares * np.log(np.maximum(shares, 1e-300)), axis=1))
+      chance += [np.log(len(rows))] * len(scores)
+  mean = lambda values: float(np.mean(values)) if values else float("nan")
+  return {"softmax_entropy": mean(found), "chance_softmax_entropy": mean(chance)}
+
+
+def compared(count: int) -> np.ndarray:
+  """Which of `count` clips stand for all where every pair is looked at: int, ascending, at most `COMPARED`."""
+  return np.sort(np.random.default_rng(0).permutation(count)[:COMPARED])
 
 
 def positives_and_negatives(

@@ -37,6 +37,7 @@ class Setting:
     tokens, match: of models that look at video and text together: jitted, as in `objectives.alpro`.
     look: what all parts of such a model say, (variables, batch, seed) -> outputs, as in `objectives.alpro`.
     entities: names of what its teacher knows, in the order of its probabilities.
+    temperatures: variables -> what cosines are divided by in training, for those of `spaces` that have it.
   """
 
   encode: Callable[[dict, dict], dict]
@@ -50,6 +51,7 @@ class Setting:
   match: Callable[[dict, dict], jax.Array] | None = None
   look: Callable[[dict, dict, int], dict] | None = None
   entities: tuple[str, ...] = ()
+  temperatures: Callable[[dict], dict] = lambda variables: {}
 
 
 class Views:

@@ -60,6 +60,10 @@ class Contrast:
     found = {"log_temperature": jnp.float32(np.log(self.temperature))} if self.learned else {}
     return found | ({"bias": jnp.float32(SIGMOID_BIAS)} if self.loss == "sigmoid" else {})
 
+  def at(self, learned: dict[str, jax.Array]) -> jax.Array | float:
+    """The temperature, now that so much is learned."""
+    return jnp.maximum(jnp.exp(learned["log_temperature"]), SHARPEST) if self.learned else self.temperature
+
 
 @dataclasses.dataclass(frozen=True)
 class VattObjective:
@@ -128,6 +132,12 @@ class VattObjective:
       ("audio", "text"): text_audio,
     } | {tuple(output.split("/")[0] for output in PAIRS[pair]): PAIRS[pair] for pair in self._joined}
 
+  def temperatures(self, variables: dict) -> dict[tuple[str, str], float]:
+    """What cosines are divided by, for the `spaces` that are trained."""
+    learned = variables["params"].get("contrast", {})
+    trained = {PAIRS[pair]: c.at(learned.get(pair, {})) for pair, c in self.pairs.items() if c.weight}
+    return {pair: float(trained[outputs]) for pair, outputs in self.spaces.items() if outputs in trained}
+
   @property
   def _joined(self) -> list[str]:
     return [pair for pair in self.pairs if pair.split("_")[0] in self.model.joined]
@@ -167,9 +177,8 @@ class VattObjective:
       if contrast.weight:
         one, several = _one_and_several(pair, out)
         candidates = out[several] if out[several].ndim == 3 else out[several][:, None]
-        how = {"temperature": contrast.temperature, **({"sums": sums} if sums else {})}
+        how = {"temperature": contrast.at(learned.get(pair, {})), **({"sums": sums} if sums else {})}
         if contrast.learned:
-          how["temperature"] = jnp.maximum(jnp.exp(learned[pair]["log_temperature"]), SHARPEST)
           metrics[f"temperature/{pair}"] = how["temperature"]
         if contrast.loss == "sigmoid":
           how["bias"] = learned[pair]["bias"]

@@ -10,8 +10,6 @@ from vatt_jax.evaluation.inside import Inside
 from vatt_jax.evaluation.report import figures, page
 from vatt_jax.evaluation.report.markup import Markup, join, tag
 
-_CLIPS = 2000
-
 
 def similarity_section(sets: Sequence[EmbeddedSet], inside: Inside | None) -> Markup:
   """Of each set the densities of right and other pairs, and those of what enters an encoder that modalities share."""
@@ -40,7 +38,7 @@ def pair_densities(embedded: EmbeddedSet) -> list[Markup]:
   drawn = []
   for (source, target), outputs in embedded.spaces.items():
     rows, first, second = embedded.pair(source, target)
-    picked = np.sort(np.random.default_rng(0).permutation(len(rows))[:_CLIPS])
+    picked = retrieval.compared(len(rows))
     named = join([tag("b", f"{source} – {target}"), tag("small", " – ".join(outputs))])
     drawn.append(_densities(first[picked], second[picked], embedded.languages_of(rows[picked]), named))
   return [each for each in drawn if each]
