@@ -192,11 +192,15 @@ def classification(split: str, when: str, windows: int = 1, crops: int = 1) -> m
   })  # fmt: skip
 
 
-def retrieval(split: str, when: str, windows: int = 1) -> ml_collections.ConfigDict:
-  """Zero-shot retrieval between all pairs of modalities; `when` is "every" (evaluate_every_steps) or "final"."""
-  return ml_collections.ConfigDict(
-    {"kind": "retrieval", "split": split, "when": when, "windows": windows, "batch_size": 64}
-  )
+def retrieval(split: str, when: str, windows: int = 1, directory: str = "") -> ml_collections.ConfigDict:
+  """Zero-shot retrieval between all pairs of modalities; `when` is "every" (evaluate_every_steps) or "final".
+
+  Args:
+    directory: of the data set, where it is not that of training; any evaluator may have one.
+  """
+  return ml_collections.ConfigDict({
+      "kind": "retrieval", "split": split, "when": when, "windows": windows, "directory": directory, "batch_size": 64,
+  })  # fmt: skip
 
 
 def matching(split: str, when: str, candidates: int = 0) -> ml_collections.ConfigDict:

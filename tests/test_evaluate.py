@@ -15,6 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 import tensorflow as tf
 
+from configs import common
 from tests.runs import ROOT
 from tests.test_train import smoke_config
 import vatt_jax
@@ -54,6 +55,20 @@ def test_one_checkpoint_and_another_set(run):
   config.evaluators.validation.windows = 4
   metrics = evaluate.evaluate(checkpoints.find(str(run / "checkpoints" / "2")), config)
   assert all(key.startswith("eval/validation/") for key in metrics)
+
+
+def test_an_evaluator_may_have_a_data_set_of_its_own(run, tmp_path, capsys):
+  own = json.loads((run / "config.json").read_text())["data"]["directory"]
+  other = shutil.copytree(own, tmp_path / "other")
+  config = smoke_config()
+  config.evaluators = {
+    "own": common.retrieval("test", "final"),
+    "other": common.retrieval("test", "final", directory=str(other)),
+    "absent": common.retrieval("nowhere", "final", directory=str(other)),
+  }
+  metrics = evaluate.evaluate(checkpoints.find(str(run / "checkpoints" / "2")), config)
+  assert metrics["eval/own/text_to_video/mean_rank"] == metrics["eval/other/text_to_video/mean_rank"]
+  assert "'absent' is left out: the data set has no split 'nowhere'" in capsys.readouterr().out
 
 
 def test_following_evaluates_each_checkpoint_once(run):

@@ -275,8 +275,8 @@ class Evaluation:
       self._shared = inside.is_shared(objective)
     self._evaluators = {}
     self.shown = {}
-    splits = records_lib.splits(inputs.directory)
     for name, evaluator in config.evaluators.items():
+      splits = records_lib.splits(self._setting_of(evaluator).directory)
       if evaluator.split in splits:
         self._evaluators[name] = evaluator
       else:
@@ -292,7 +292,7 @@ class Evaluation:
         continue
       rows = self._rows(evaluator)
       try:
-        result = evaluators.run(name, evaluator, self._setting, variables, rows, progress)
+        result = evaluators.run(name, evaluator, self._setting_of(evaluator), variables, rows, progress)
       except NothingToCompare as error:
         self._say(f"evaluator {name!r}: {error}")
         continue
@@ -309,7 +309,15 @@ class Evaluation:
     if self._look is None or not self._evaluators:
       return None
     first = next(iter(self._evaluators.values()))
-    return look_inside(self._look, self._setting, variables, first.split, self._shared, self._rows(first))
+    setting = self._setting_of(first)
+    return look_inside(self._look, setting, variables, first.split, self._shared, self._rows(first))
+
+  def _setting_of(self, evaluator) -> evaluators.Setting:
+    """An evaluator may have a data set of its own."""
+    directory = evaluator.get("directory", "")
+    if not directory:
+      return self._setting
+    return dataclasses.replace(self._setting, directory=remote.local_copy(directory))
 
   def _rows(self, evaluator) -> int:
     """Of a batch: a multiple of what devices share."""

@@ -5,15 +5,16 @@
 
 Two CPU cores, 9 minutes of training. Test R@5: audio to text 25.3, video to text 17.7, chance 5.5 (README).
 Arguments: smoke; overfit (64 clips, the loss falls to its floor); long (6000 steps: 31.5 and 17.9); two_pairs
-(VATT's own pairs); matching, prompted (ALPRO's objectives beside VATT's: does a caption match a picture or a sound, and
-what does a trained VATT with prompts, weights/vatt_prompter, see and hear in the clip).
+(VATT's own pairs); effects (asked about sound effects, data/demo_effects, too); matching, prompted (ALPRO's objectives
+beside VATT's: does a caption match a picture or a sound, and what does a trained VATT with prompts,
+weights/vatt_prompter, see and hear in the clip).
 """
 
 from configs import common
 
 
 def get_config(arg=""):
-  args = common.arguments(arg, ("smoke", "overfit", "long", "two_pairs", "matching", "prompted"))
+  args = common.arguments(arg, ("smoke", "overfit", "long", "two_pairs", "matching", "prompted", "effects"))
   config = common.training()
   config.batch_size = 64
   config.total_steps = 1500
@@ -49,6 +50,10 @@ def get_config(arg=""):
   }
   if "two_pairs" in args:  # As published: sound reaches text through video alone.
     config.objective.pairs.audio_text = 0.0
+  if "effects" in args:
+    for split in ("validation", "test"):
+      directory = "" if "smoke" in args else "data/demo_effects"
+      config.evaluators[f"effects_{split}"] = common.retrieval(split, "final", directory=directory)
   if "long" in args:
     config.total_steps = 6000
     config.evaluate_every_steps = 1000

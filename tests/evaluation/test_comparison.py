@@ -82,6 +82,20 @@ def test_runs_that_left_little_are_told(tmp_path):
   assert len(chosen.find("tr", inside=chosen.section("figures"))) == 2
 
 
+def test_many_runs_are_dots(tmp_path):
+  """A dot for each run that has the figure, chance dashed, and a gap where another group begins."""
+  several = [dataclasses.replace(run, name=f"{group}: {run.name}") for group in "ab" for run in runs()]
+  several[0] = dataclasses.replace(several[0], results={})
+  page = write(tmp_path, several)
+  section = page.section("figures")
+  dots, lines = page.find("circle", "dot", inside=section), page.find("path", "reference", inside=section)
+  assert len(dots) == 2 * 5 and len(lines) == 1  # No chance of a median rank is known.
+  assert dots[0]["text"].startswith("a: drop 0.5: test") and dots[0]["text"].endswith("9.5")
+  heights = sorted({float(dot["attrs"]["cy"]) for dot in dots})
+  assert np.diff(heights).tolist() == [20, 30, 20, 20]
+  assert len(page.find("tr", inside=section)) == 3
+
+
 def test_figures_in_words():
   assert comparison.readable("eval/esc50/mean_average_precision") == "esc50: mean average precision"
   folds = [name for name in ("eval/a/fold_1/top_1", "eval/a/top_1") if comparison.FIGURES.fullmatch(name)]

@@ -339,6 +339,16 @@ def test_the_ablation_has_every_row_of_the_table_and_each_seed(tmp_path):
   assert lines[4].startswith("| chance |  | 1.0 |")
 
 
+def test_the_sweep_of_the_contrast_changes_what_its_rows_say():
+  done = launch("contrast_sweep.sh", "--dry_run", "--steps=7", "--runs=r", "--data=d")
+  assert done.returncode == 0, done.stderr
+  first, *runs, page = [line for line in done.stdout.splitlines() if line.startswith("== python -m vatt_jax.")]
+  assert "--source=demo:effects" in first and len(runs) == 13 and len(set(runs)) == 13
+  assert sum("--config.objective.pairs.audio_text=0.0" in line for line in runs) == 3
+  assert sum("--config.data.mixture=(('d/demo_effects', 1),)" in line for line in runs) == 2
+  assert page.count("r/") == 14 and "r/temperature_0.02" in page
+
+
 def test_the_drop_token_table_trains_every_row_and_compares_them():
   done = launch("drop_token_table.sh", "--dry_run", "--steps=7", "--runs=r")
   assert done.returncode == 0, done.stderr

@@ -16,6 +16,8 @@ from vatt_jax.evaluation.report.markup import Markup, join, tag
 
 # What a run is judged by, in the table and against what it costs.
 FIGURES = re.compile(r"eval/(?!.*/fold_)(.+)/(recall_at_5|top_1|mean_average_precision|median_rank)")
+MANY_RUNS = 4  # from here on they are dots
+MANY_FIGURES = 5  # beside each other
 _OPEN_CURVES = 3  # more of them open on a click
 _SHARES = ("recall_at_5", "top_1", "mean_average_precision")
 
@@ -132,7 +134,20 @@ def _table(runs: Sequence[Run], chosen: Sequence[str]) -> Markup:
     "The best of each row in green. Runs that differ in nothing but the seed differ too: on a small set a point or two of "
     "R@5 is luck, so repeat a run with another seed before a difference is believed."
   )
-  return join([words, page.table(["", "Chance", *(run.name for run in runs)], rows)])
+  table = page.table(["", "Chance", *(run.name for run in runs)], rows)
+  if len(runs) < MANY_RUNS:
+    return join([words, table])
+  return join([words, _at_one_look(runs, chosen), page.details("The figures as a table", table)])
+
+
+def _at_one_look(runs: Sequence[Run], chosen: Sequence[str]) -> Markup:
+  columns = []
+  for name in chosen:
+    values = [run.results.get(name, math.nan) for run in runs]
+    chance = next((run.results[key] for run in runs if (key := chance_of(name)) in run.results), math.nan)
+    columns.append(figures.Column(readable(name), values, chance, name.rsplit("/", 1)[1] in _SHARES))
+  parts = [columns[i : i + MANY_FIGURES] for i in range(0, len(columns), MANY_FIGURES)]
+  return join([figures.dot_columns([run.name for run in runs], part) for part in parts])
 
 
 def chance_of(name: str) -> str:

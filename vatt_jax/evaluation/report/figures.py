@@ -30,6 +30,16 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
+class Column:
+  """A figure of several rows, in `dot_columns`: NaN where a row lacks it; `level` is what to compare with, or NaN."""
+
+  name: str
+  values: Sequence[float]
+  level: float = math.nan
+  as_percent: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Mark:
   """A point of an embedding map; `clip` joins the marks of one clip, `title` appears on hover."""
 
@@ -107,6 +117,58 @@ def line_chart(
     )
   entries = [(_line_swatch(curve), curve.name if marks else f"{curve.name} {write(curve.y[-1])}") for curve in curves]
   return tag("figure", frame.svg(drawn), legend(entries))
+
+
+def dot_columns(rows: Sequence[str], columns: Sequence[Column]) -> Markup:
+  """Many figures of many rows at one look: a strip for each figure, in it a dot for each row, and its level dashed.
+
+  Args:
+    rows: names; where what stands before a colon changes, another group begins.
+    columns: at least one, each with a value for every row; each has a scale of its own.
+  """
+  groups = [name.split(":")[0] if ":" in name else "" for name in rows]
+  places, y = [], 34.0
+  for i, group in enumerate(groups):
+    y += 10 if i and group != groups[i - 1] else 0
+    places.append(y)
+    y += 20
+  left = 16 + 6.6 * max(len(shorten(name, 40)) for name in rows)
+  width = 128
+  drawn = [
+    tag("text", shorten(name, 40), x=left - 14, y=place + 4, text_anchor="end") for name, place in zip(rows, places)
+  ]
+  for i, column in enumerate(columns):
+    drawn.append(_strip(column, rows, places, left + i * width, width - 22, colour(i)))
+  size = f"0 0 {left + width * len(columns):.0f} {y + 14:.0f}"
+  style = f"min-width:{min(left + width * len(columns), 620):.0f}px"
+  return tag("figure", tag("svg", drawn, viewBox=size, role="img", aria_label="figures of all rows", style=style))
+
+
+def _strip(column: Column, rows, places, x: float, width: float, shade: str) -> list[Markup]:
+  known = [value for value in (*column.values, column.level) if math.isfinite(value)]
+  low, high = (min(known), max(known)) if known else (0.0, 1.0)
+  low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+  at = lambda value: x + width * (0.06 + 0.88 * (value - low) / (high - low))
+  write = (lambda value: f"{100 * value:.1f} %") if column.as_percent else number
+  top, bottom = places[0] - 14, places[-1] + 12
+  drawn = [
+    tag("text", column.name, x=x, y=12, class_="axis"),
+    *(tag("path", d=f"M{x} {place}h{width}", class_="grid") for place in places),
+    tag("text", write(low), x=f"{at(low):.1f}", y=bottom + 10, text_anchor="middle", class_="mark-name"),
+    tag("text", write(high), x=f"{at(high):.1f}", y=bottom + 10, text_anchor="middle", class_="mark-name"),
+  ]
+  if math.isfinite(column.level):
+    line = f"M{at(column.level):.1f} {top}V{bottom}"
+    drawn.append(
+      tag(
+        "path", tag("title", f"chance: {write(column.level)}"), d=line, class_="reference", style=f"--c:{colour(None)}"
+      )
+    )
+  for name, value, place in zip(rows, column.values, places):
+    if math.isfinite(value):
+      said = tag("title", f"{name}: {column.name} {write(value)}")
+      drawn.append(tag("circle", said, cx=f"{at(value):.1f}", cy=place, r=4.5, class_="dot", style=f"--c:{shade}"))
+  return drawn
 
 
 def densities(positives: np.ndarray, negatives: np.ndarray, caption: Markup) -> Markup:
