@@ -15,10 +15,11 @@ The training loop knows nothing else about it. Beside it, its file has `from_con
 """
 
 from vatt_jax.errors import UserError
-from vatt_jax.objectives import alpro, alpro_qa, classifier, vatt, vatt_prompted
+from vatt_jax.objectives import alpro, alpro_qa, captioning, classifier, vatt, vatt_prompted
 
 OBJECTIVES = {
   "vatt": vatt, "vatt_prompted": vatt_prompted, "classifier": classifier, "alpro": alpro, "alpro_qa": alpro_qa,
+  "captioning": captioning,
 }  # fmt: skip
 
 
