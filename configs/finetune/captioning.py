@@ -4,7 +4,8 @@
 
 The next token from those before it and 8 frames; the head is that of masked words, so PRETRAINED should have learned those. The
 recipe is that of ALPRO's retrieval and has not been run at full size. Arguments: demo (the demo set's clips, from
-runs/demo_alpro, see launch/alpro_demo.sh); smoke.
+runs/demo_alpro, see launch/alpro_demo.sh: three minutes on two cores; of held-out names no caption is right as a whole and 18.6 %
+of the test tokens, 12.0 % for the most frequent caption; one run, started at step 300 of that pretraining); smoke.
 """
 
 from configs import common

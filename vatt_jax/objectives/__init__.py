@@ -3,7 +3,7 @@
 An objective offers
   init(rng, batch) -> variables: {"params": ..., and what else the model keeps};
   loss(variables, batch, rng, train) -> (loss, metrics, model_state);
-  encode(variables, batch) -> name -> embeddings, for evaluators;
+  encode(variables, batch) -> name -> embeddings, or what else it says of a clip, for evaluators;
   spaces: ("video", "text") -> the two outputs that meet, one entry for each pair of modalities;
   batch_keys: the keys it needs of a batch;
   adopt(variables) -> another run's variables under its own names, what it has no use for left out;
