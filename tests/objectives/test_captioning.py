@@ -30,7 +30,9 @@ def objective(miniature):
 def _inputs(miniature):
   config = load("configs/finetune/captioning.py", "smoke")[1]
   config.data.directory, config.data.text.length = miniature, 48
-  config.model.update({"max_length": 48, "dropout": 0.0, "drop_path": 0.0})
+  # Two layers that fuse: through the video, words that come later would be seen in the second one.
+  config.model.update({"text_size": "3x32x64x2x16", "fusion_layers": 2, "max_length": 48})
+  config.model.update({"dropout": 0.0, "drop_path": 0.0})
   objectives.inherit(config, None)
   inputs = jobs.open_inputs(config, "")
   return config, inputs.options, inputs.tokenizer
