@@ -223,6 +223,13 @@ def entities(split: str, when: str, draws: int = 4, examples: int = 12) -> ml_co
   })  # fmt: skip
 
 
+def captions(split: str, when: str, examples: int = 8) -> ml_collections.ConfigDict:
+  """Captions that the model writes against the true ones; the report shows `examples` of them."""
+  return ml_collections.ConfigDict({
+      "kind": "captions", "split": split, "when": when, "windows": 1, "examples": examples, "batch_size": 64,
+  })  # fmt: skip
+
+
 PROBES = {  # The low-rank classifier as in the paper; the constant of the machine is the official code's.
   "low_rank": {
       "components": 128, "kept": 0.1, "learning_rate": 5e-4, "batch_size": 64, "steps": 50_000, "epochs": 0, "l2": 0.0,
@@ -394,6 +401,14 @@ def alpro_questions(answers: int) -> ml_collections.ConfigDict:
   return config
 
 
+def alpro_captioning(text_length: int) -> ml_collections.ConfigDict:
+  """Writing captions with ALPRO's encoders (ours): 8 frames, each caption an example."""
+  config = alpro_finetuning("", frames=8, text_length=text_length, examples="captions")
+  config.objective = ml_collections.ConfigDict({"name": "captioning", "begin_id": 101, "end_id": 102})
+  config.evaluators = {"validation": captions("validation", "every"), "test": captions("test", "final")}
+  return config
+
+
 def demo_alpro(config: ml_collections.ConfigDict, steps: int, learning_rate: float = 1e-3) -> ml_collections.ConfigDict:
   """The argument `demo` of ALPRO's stages: the demo set's pictures and clips, from scratch, on two cores.
 
@@ -415,6 +430,8 @@ def demo_alpro(config: ml_collections.ConfigDict, steps: int, learning_rate: flo
   config.optimizer.update({"learning_rate": learning_rate, "warmup_steps": steps // 10, "weight_decay": 0.05})
   if config.objective.name == "alpro":
     config.objective.mask_id = -1
+  if config.objective.name == "captioning":
+    config.objective.update({"begin_id": -3, "end_id": -2})
   return config
 
 
@@ -427,6 +444,8 @@ def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
   config.data.video.patch = (1, 16, 16)
   if config.objective.name == "alpro":
     config.objective.update({"local_rows": 4, "mask_id": -1})
+  if config.objective.name == "captioning":
+    config.objective.update({"begin_id": -3, "end_id": -2})
   return config
 
 

@@ -16,6 +16,7 @@ from vatt_jax.training.state import init_state
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = {
+  "configs/finetune/captioning.py": ["", "demo"],
   "configs/finetune/didemo_retrieval.py": [""],
   "configs/finetune/esc50.py": [""],
   "configs/finetune/folder.py": ["", "audio", "demo", "demo,audio"],
@@ -47,7 +48,7 @@ EVALUATIONS = {
 }
 DOWNSTREAM = {  # What both papers measure, any folder, and the teacher of one.
   "finetune": "kinetics400 kinetics600 kinetics700 moments_in_time audioset imagenet ucf101 hmdb51 esc50 msrvtt_retrieval "
-  "didemo_retrieval msrvtt_qa msvd_qa folder",
+  "didemo_retrieval msrvtt_qa msvd_qa captioning folder",
   "evaluate": "probe_ucf101 probe_hmdb51 probe_esc50 zero_shot_msrvtt zero_shot_youcook2 zero_shot_didemo folder teacher",
 }
 VARIANTS = [(file, argument) for file, arguments in CONFIGS.items() for argument in arguments]
@@ -90,6 +91,7 @@ def test_full_size_has_shapes(file, argument):
 # The others differ in size only.
 @pytest.mark.parametrize("file, argument", [
     ("configs/pretrain/alpro.py", "smoke"), ("configs/finetune/msrvtt_qa.py", "smoke"),
+    ("configs/finetune/captioning.py", "smoke"),
     ("configs/pretrain/prompter.py", "smoke"),
     ("configs/pretrain/vatt.py", "mbs,smoke"), ("configs/pretrain/vatt.py", "ma_medium,smoke"),
     ("configs/pretrain/vatt.py", "bbs,smoke"), ("configs/pretrain/vatt.py", "lbs,pod,smoke"),

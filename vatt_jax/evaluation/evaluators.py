@@ -8,7 +8,7 @@ import numpy as np
 
 from vatt_jax.data import label as label_lib, records as records_lib, text as text_lib
 from vatt_jax.errors import UserError
-from vatt_jax.evaluation import classification, entities, matching, probes
+from vatt_jax.evaluation import captions, classification, entities, matching, probes
 from vatt_jax.evaluation.classification import ClassifiedSet
 from vatt_jax.evaluation.embeddings import MODALITIES, EmbeddedSet, meeting
 from vatt_jax.evaluation.report.page import Section
@@ -311,4 +311,5 @@ SHOWN_SECONDS = 10  # of each sound, in the report
 EVALUATORS = {
   "retrieval": retrieval, "matching": match, "classification": classify, "probe": probe, "knn": knn,
   "zero_shot_classification": zero_shot_classification, "entities": entities.evaluate,
+  "captions": captions.evaluate,
 }  # fmt: skip

@@ -40,6 +40,7 @@ class Alpro(nn.Module):
     dropout: of the text's layers; the video's have none.
     drop_path: of the video's layers.
     remat: a name in `transformer.REMAT`: less memory, more computation.
+    causal: whether words see only words before them, and the video no words at all.
   """
 
   video_size: str
@@ -55,6 +56,7 @@ class Alpro(nn.Module):
   dropout: float = 0.1
   drop_path: float = 0.1
   remat: str = "none"
+  causal: bool = False
 
   @property
   def fuses(self) -> bool:
@@ -65,7 +67,7 @@ class Alpro(nn.Module):
     self.video = TimeSformer(**vars(video), grid=self.video_grid, drop_path=self.drop_path, remat=self.remat)
     self.text = Bert(
       **vars(text), vocabulary_size=self.vocabulary_size, fusion_layers=self.fusion_layers, fuses=self.fuses,
-      max_length=self.max_length, dropout=self.dropout, remat=self.remat,
+      max_length=self.max_length, dropout=self.dropout, remat=self.remat, causal=self.causal,
     )  # fmt: skip
     if "vtc" in self.parts:
       self.video_projection = linear(self.embedding_width, video.width)

@@ -28,6 +28,7 @@ class Bert(nn.Module):
     max_length: of the position table.
     dropout: one rate for embeddings, attention weights and branches.
     remat: a name in `transformer.REMAT`: less memory, more computation.
+    causal: whether text sees only what stands before it, as in writing; see `causal_bias`.
   """
 
   layers: int
@@ -41,6 +42,7 @@ class Bert(nn.Module):
   max_length: int = 512
   dropout: float = 0.1
   remat: str = "none"
+  causal: bool = False
 
   def setup(self):
     embed = lambda size: Embed(size, self.width, embedding_init=normal)
@@ -57,16 +59,18 @@ class Bert(nn.Module):
     x = self.words(ids) + self.positions(jnp.arange(ids.shape[1]))[None] + self.token_types(jnp.zeros_like(ids))
     x = self.input_norm(x)
     x = self.input_dropout(x) if train else x
-    return self._run(self.layer[: self.layers - self.fusion_layers], x, mask, train)
+    return self._run(self.layer[: self.layers - self.fusion_layers], x, mask, ids.shape[1], train)
 
   def fuse(self, text: jax.Array, mask: jax.Array, video: jax.Array, *, train: bool) -> jax.Array:
     """Fusion mode: text (B, L, D) with its mask, video (B, M, D) -> (B, L + M, D), text first."""
     everywhere = jnp.ones(video.shape[:2], bool)
     x, mask = jnp.concatenate([text, video], axis=1), jnp.concatenate([mask, everywhere], axis=1)
-    return self._run(self.layer[self.layers - self.fusion_layers :], x, mask, train)
+    return self._run(self.layer[self.layers - self.fusion_layers :], x, mask, text.shape[1], train)
 
-  def _run(self, layers, x, mask, train):
+  def _run(self, layers, x, mask, text, train):
     bias = transformer.padding_bias(mask)
+    if self.causal:
+      bias = bias + causal_bias(text, x.shape[1])
     for layer in layers:
       x = layer(x, bias, train)
     return x
@@ -74,6 +78,17 @@ class Bert(nn.Module):
   def word_table(self) -> jax.Array:
     """float32 (V, D), for a head that is tied to it."""
     return self.words.embedding
+
+
+def causal_bias(text: int, tokens: int) -> jax.Array:
+  """float32 (1, 1, N, N), added to the scores of N `tokens`, the first `text` of which are text.
+
+  A word sees itself, the words before it and all of the video; the video sees itself alone, as through it a word would see
+  those that come after.
+  """
+  query, key = jnp.arange(tokens)[:, None], jnp.arange(tokens)[None, :]
+  seen_NM = (key >= text) | ((key <= query) & (query < text))
+  return jnp.where(seen_NM, 0.0, transformer.MASKED).astype(jnp.float32)[None, None]
 
 
 class MaskedLanguageHead(nn.Module):

@@ -3,7 +3,7 @@
 An objective offers
   init(rng, batch) -> variables: {"params": ..., and what else the model keeps};
   loss(variables, batch, rng, train) -> (loss, metrics, model_state);
-  encode(variables, batch) -> name -> embeddings, for evaluators;
+  encode(variables, batch) -> name -> embeddings, or what else it says of a clip, for evaluators;
   spaces: ("video", "text") -> the two outputs that meet, one entry for each pair of modalities;
   batch_keys: the keys it needs of a batch;
   adopt(variables) -> another run's variables under its own names, what it has no use for left out;
@@ -15,10 +15,11 @@ The training loop knows nothing else about it. Beside it, its file has `from_con
 """
 
 from vatt_jax.errors import UserError
-from vatt_jax.objectives import alpro, alpro_qa, classifier, vatt, vatt_prompted
+from vatt_jax.objectives import alpro, alpro_qa, captioning, classifier, vatt, vatt_prompted
 
 OBJECTIVES = {
   "vatt": vatt, "vatt_prompted": vatt_prompted, "classifier": classifier, "alpro": alpro, "alpro_qa": alpro_qa,
+  "captioning": captioning,
 }  # fmt: skip
 
 

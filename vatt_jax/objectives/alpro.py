@@ -390,7 +390,7 @@ def inherit(config, source: dict | None) -> None:
   published = {
     "video_size": "base", "text_size": "base", "fusion_layers": 6, "embedding_width": 256, "max_length": 512,
   }  # fmt: skip
-  known = source["model"] if source and source["objective"]["name"].startswith("alpro") else {}
+  known = source["model"] if source and "fusion_layers" in source["model"] else {}
   for name, value in published.items():
     if config.model[name] in ("", -1):
       config.model[name] = known.get(name, value)
