@@ -42,15 +42,16 @@ def _parse_flags(argv: list[str]) -> list[str]:
     return arguments
   except flags.Error as error:
     if "Traceback" in str(error):  # An error inside of a config file.
-      _exit(f"the config cannot be read: {_last_line(error)}")
-    _exit(f"{_last_line(error)} ({argv[0]} --help lists the flags)")
+      _exit(f"the config cannot be read: {last_line(error)}")
+    _exit(f"{last_line(error)} ({argv[0]} --help lists the flags)")
   except (AttributeError, KeyError) as error:
-    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {_last_line(error)}")
+    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {last_line(error)}")
   except Exception as error:  # A config file is Python: reading one can fail in any way.
-    _exit(f"the config cannot be read: {type(error).__name__}: {_last_line(error)}")
+    _exit(f"the config cannot be read: {type(error).__name__}: {last_line(error)}")
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+  """The end of its message, which says the most."""
   return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
 
