@@ -60,3 +60,42 @@ def test_wrong_flags_are_told_at_once(program):
   assert (
     done.stderr.startswith("error: Unknown command line flag 'nonsense'") and "--help lists the flags" in done.stderr
   )
+
+
+# A program that prints so many words and then leaves a file.
+PRINTS = """
+import pathlib, sys
+from vatt_jax import errors
+def main(argv):
+  print("line " * int(argv[1]))
+  pathlib.Path(argv[2]).touch()
+errors.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+  "arguments, code",
+  [
+    (["-m", "vatt_jax.train", "--help"], None),  # One or the other, as its text is long.
+    (["-c", PRINTS, "10"], 0),  # What is held back until the end cuts nothing short.
+    (["-c", PRINTS, "100000"], 141),
+    (["-u", "-c", PRINTS, "10"], 141),
+  ],
+)
+def test_a_reader_that_goes_is_no_error(arguments, code, tmp_path):
+  """`| head`: nothing is told; what was done all the same is done, what was cut short says so by its code."""
+  reader, writer = os.pipe()
+  os.close(reader)
+  left = tmp_path / "left"
+  command = [sys.executable, *arguments, *([str(left)] if code is not None else [])]
+  environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+  done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+  os.close(writer)
+  assert done.stderr == "" and done.returncode in ((0, 141) if code is None else (code,))
+  assert left.exists() == (code == 0)
+
+
+def test_output_that_is_closed_hides_no_error():
+  command = f"{sys.executable} -m vatt_jax.train --nonsense >&-"
+  done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+  assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

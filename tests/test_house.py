@@ -25,7 +25,7 @@ PROGRAMS = {
   "__init__",
 }
 ABOVE = {
-  "benchmarks": {"jobs", "objectives", "preparation", "models", "losses", "data", "training"},
+  "benchmarks": {"jobs", "objectives", "preparation", "models", "losses", "data", "training", "evaluation"},
   "search": {"jobs", "preparation", "data", "training", "evaluation"},
   "export": {"jobs", "data", "training"},
   "inspection": {"jobs", "data", "training", "evaluation"},

@@ -1,7 +1,10 @@
 """Errors that are the user's, and how every program ends: 0 done, 2 the user's error (one sentence), 1 a bug."""
 
 from collections.abc import Callable
+import contextlib
 import importlib
+import os
+import select
 import sys
 
 from absl import app, flags, logging
@@ -28,7 +31,34 @@ def run(main: Callable[[list[str]], None] | str) -> None:
     except UserError as error:
       _exit(str(error))
 
-  app.run(guarded, flags_parser=_parse_flags)
+  try:
+    app.run(guarded, flags_parser=_parse_flags)
+  except BrokenPipeError:
+    if _is_read():  # Another pipe.
+      raise
+    sys.exit(_NOBODY_READS)
+  finally:
+    with contextlib.suppress(OSError):  # A full disk.
+      _is_read()
+
+
+_NOBODY_READS = 141  # Of a program that is cut short because its reader has gone: 128 + SIGPIPE, as of every other one.
+
+
+def _is_read() -> bool:
+  """Whether what is printed has a reader. Where that has gone, as `head` does, the rest goes nowhere, quietly."""
+  if sys.stdout is None:  # Closed from the start.
+    return True
+  poll = select.poll()
+  poll.register(sys.stdout, 0)  # Errors are told without being asked for.
+  try:
+    sys.stdout.flush()
+    gone = bool(poll.poll(0))
+  except BrokenPipeError:
+    gone = True
+  if gone:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  return not gone
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -42,15 +72,16 @@ def _parse_flags(argv: list[str]) -> list[str]:
     return arguments
   except flags.Error as error:
     if "Traceback" in str(error):  # An error inside of a config file.
-      _exit(f"the config cannot be read: {_last_line(error)}")
-    _exit(f"{_last_line(error)} ({argv[0]} --help lists the flags)")
+      _exit(f"the config cannot be read: {last_line(error)}")
+    _exit(f"{last_line(error)} ({argv[0]} --help lists the flags)")
   except (AttributeError, KeyError) as error:
-    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {_last_line(error)}")
+    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {last_line(error)}")
   except Exception as error:  # A config file is Python: reading one can fail in any way.
-    _exit(f"the config cannot be read: {type(error).__name__}: {_last_line(error)}")
+    _exit(f"the config cannot be read: {type(error).__name__}: {last_line(error)}")
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+  """The end of its message, which says the most."""
   return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
 

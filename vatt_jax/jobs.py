@@ -252,6 +252,8 @@ class Evaluation:
       alive()
       return mesh_lib.whole_to_devices(batch, mesh)
 
+    part = mesh_lib.part_of_process(mesh)
+    gather = lambda batch: {name: processes.to_host(value) for name, value in place(batch).items()}
     matches = hasattr(objective, "match_tokens") and "vtm" in objective.model.parts
     self._setting = evaluators.Setting(
       encode=compiled("encode"),
@@ -265,6 +267,8 @@ class Evaluation:
       options=inputs.options,
       tokenizer=inputs.tokenizer,
       place=place,
+      part=part,
+      **({"gather": gather} if part[1] > 1 else {}),
       model=str(config.model),
     )
     self._look = None

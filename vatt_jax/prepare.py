@@ -18,7 +18,7 @@ row with start and end is one clip, rows that name the same clip give it several
 cut into windows.
 
 MORE SMALL SETS, downloaded too. --source=demo:clips and demo:pictures are the demo set without sound, in English;
-demo:letters are spoken letters, demo:clothes are pictures of clothes, both with labels.
+demo:effects is what animals, engines and instruments of it sound like, with picture and caption; demo:letters are spoken letters, demo:clothes are pictures of clothes, both with labels.
 
 PUBLIC DATA SET. --source=tfds:NAME, or tfds:NAME/VARIANT as in tfds:ucf101/split2, reads official annotation files and
 the media that lie in --manual_dir, in any arrangement; what is missing is listed, not fatal. --source=tfds:? lists the
@@ -133,7 +133,7 @@ def _options(kind: str) -> dict:
     "vocabulary_size": _VOCABULARY_SIZE.value,
   }
   if kind == "demo" and given["clip_seconds"] is not None:
-    raise errors.UserError("--clip_seconds does not apply to the demo set: its clips are as long as their voices.")
+    raise errors.UserError("--clip_seconds does not apply to the demo set: its clips are as long as their sounds.")
   if kind == "tfds" and given["clip_seconds"] is not None:
     raise errors.UserError("--clip_seconds does not apply to public data sets: their annotations say what a clip is.")
   return {name: default if given[name] is None else given[name] for name, default in DEFAULTS[kind].items()}
@@ -152,7 +152,8 @@ def _find(kind: str, source: str, output: str, options: dict):
       if variant in labelled.MANIFESTS:
         kind, source = "manifest", str(labelled.MANIFESTS[variant]())
       elif variant in stamps.KINDS:
-        return stamps.silent_units(variant, **media) if variant else stamps.units(**media), {}
+        voiced = {"": stamps.units, "effects": stamps.effects}
+        return voiced[variant](**media) if variant in voiced else stamps.silent_units(variant, **media), {}
       else:
         known = ", ".join(f"demo:{each}" for each in (*stamps.KINDS, *labelled.MANIFESTS) if each)
         raise errors.UserError(f"{source} is none of demo, {known}.")

@@ -1,13 +1,13 @@
 """How fast records become batches, against a pipeline that does the obvious thing in float32."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
+import functools
 import glob
 import io
 import resource
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -15,71 +15,112 @@ import time
 import numpy as np
 from PIL import Image
 import tensorflow as tf
-import tqdm
 
-from vatt_jax import jobs
+from vatt_jax import jobs, objectives
 from vatt_jax.benchmarks import float_pipeline, measuring
 from vatt_jax.data import order as order_lib, pipeline, records as records_lib
 from vatt_jax.preparation import dataset
 from vatt_jax.preparation.clips import Caption, Clip
 from vatt_jax.preparation.units import Decoded
 
-_ROWS = 8  # Of a batch.
+_OURS, _OTHER = "clips_per_second_per_core", "baseline_clips_per_second_per_core"
+_KINDS = ("", "_with_colour_jitter", "_with_rand_augment")  # Of streams, each with what those before it have.
 
 
-def run(config, repetitions: int, batches_each: int = 3) -> dict:
-  """Times the input of `config` in turns with a pipeline in float32; prints and returns the report.
+def run(configs: Sequence, repetitions: int, rows: int = 8, batches_each: int = 3, turns: bool = True) -> dict:
+  """Times the input of each config in turns with a pipeline in float32.
 
-  Colour jitter is left out of both, and then reported with both, where the config has it.
+  Colour jitter is left out of both, and then reported with both, where the config has it; RandAugment, which the other
+  pipeline does not have, is left out too, and then reported for ours alone.
+
+  Args:
+    rows: of a batch.
+    batches_each: how many are read between two looks at the clock.
+
+  Returns:
+    `configs`, the report of each, and beside it what holds for all of them.
   """
   tf.config.set_visible_devices([], "GPU")
   with tempfile.TemporaryDirectory() as made:
-    if not config.data.directory:
-      config.data.directory = _make_clips(made)
-    inputs = jobs.open_inputs(config, made)
-    plain = inputs.options
-    if plain.video:
-      plain = dataclasses.replace(plain, video=dataclasses.replace(plain.video, colour_jitter=0.0))
-    kinds = {"": plain} | ({"_with_colour_jitter": inputs.options} if plain != inputs.options else {})
-    records = records_lib.Records(inputs.directory, "train")
-    streams = {}
-    for kind, options in kinds.items():
-      batches = pipeline.training_batches(
-        records, order_lib.plain(len(records), _ROWS, config.seed), options, inputs.tokenizer, end_step=10**9, threads=1
-      )
-      streams[f"clips_per_second_per_core{kind}"] = batches
-      streams[f"baseline_clips_per_second_per_core{kind}"] = float_pipeline.batches(
-        records, options, inputs.tokenizer, _ROWS
-      )
-    size = lambda batch: sum(array.nbytes for array in batch.values()) // _ROWS
-    sizes = {name: size(next(batches)) for name, batches in streams.items()}
-    seconds, kernel = {name: [] for name in streams}, {name: [] for name in streams}
-    for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
-      for name, batches in streams.items():
-        whole, part = _processor_seconds(batches, batches_each)
-        seconds[name].append(whole / (batches_each * _ROWS))
-        kernel[name].append(part / whole)
-  report = {name: 1.0 / statistics.median(values) for name, values in seconds.items()}
-  report |= {
-    "bytes_per_clip": sizes["clips_per_second_per_core"],
-    "baseline_bytes_per_clip": sizes["baseline_clips_per_second_per_core"],
-    "processor_seconds_spread": {name: measuring.spread(values) for name, values in seconds.items()},
-    "kernel_share": {name: statistics.median(values) for name, values in kernel.items()},
+    clips = functools.cache(lambda: _make_clips(made))
+    for config in configs:
+      config.data.directory = config.data.directory or clips()
+    makers = [functools.partial(_Input, config, made, rows, batches_each) for config in configs]
+    found = measuring.reports(makers, repetitions, turns)
+  return {
+    "configs": found,
     "repetitions": repetitions,
     "machine": measuring.machine(),
     "versions": jobs.versions(),
   }
-  for kind in kinds:
-    fast, slow = report[f"clips_per_second_per_core{kind}"], report[f"baseline_clips_per_second_per_core{kind}"]
-    label = kind.replace("_", " ") or " without colour jitter"
-    shares = [100 * report["kernel_share"][f"{name}clips_per_second_per_core{kind}"] for name in ("", "baseline_")]
-    print(
-      f"{fast:.1f} clips/s per core{label} ({shares[0]:.0f} % of the time in the kernel); "
-      f"in float32 {slow:.1f} ({shares[1]:.0f} %): {fast / slow:.2f} times as fast"
-    )
+
+
+def say(report: dict) -> None:
+  """Prints what was found for one config."""
+  share = lambda name: f"({100 * report['kernel_share'][name]:.0f} % of the time in the kernel)"
+  for kind in _KINDS:
+    ours, other = f"{_OURS}{kind}", f"{_OTHER}{kind}"
+    if ours in report:
+      line = f"{report[ours]:.1f} clips/s per core{kind.replace('_', ' ') or ' without colour jitter'} {share(ours)}"
+      if other in report:
+        ratio = report[ours] / report[other]
+        line += f"; in float32 {report[other]:.1f} {share(other)}: {ratio:.2f} times as fast"
+      print(line)
   ratio = report["baseline_bytes_per_clip"] / report["bytes_per_clip"]
   print(f"{report['bytes_per_clip'] / 1e6:.2f} MB a clip to the device, in float32 {ratio:.2f} times as much")
-  return report
+
+
+class _Input:
+  """The input of one config and the pipeline in float32; a `measuring.Timed`."""
+
+  def __init__(self, config, made: str, rows: int, batches_each: int):
+    objectives.inherit(config, None)
+    inputs = jobs.open_inputs(config, made)
+    records = records_lib.Records(inputs.directory, "train")
+    self._rows, self._batches_each, self._streams = rows, batches_each, {}
+    for kind, options in _kinds(inputs.options).items():
+      order = order_lib.plain(len(records), rows, config.seed)
+      self._streams[_OURS + kind] = pipeline.training_batches(
+        records, order, options, inputs.tokenizer, end_step=10**9, threads=1
+      )
+      self._last = _OURS + kind
+      if not (options.video and options.video.rand_augment):
+        self._streams[_OTHER + kind] = float_pipeline.batches(records, options, inputs.tokenizer, rows)
+    size = lambda batch: sum(array.nbytes for array in batch.values()) // rows
+    self._bytes = {name: size(next(batches)) for name, batches in self._streams.items()}
+    self._seconds, self._kernel = ({name: [] for name in self._streams} for _ in range(2))
+
+  def measure(self) -> None:
+    for name, batches in self._streams.items():
+      whole, part = _processor_seconds(batches, self._batches_each)
+      self._seconds[name].append(whole / (self._batches_each * self._rows))
+      self._kernel[name].append(part / whole)
+
+  def report(self) -> dict:
+    rates = lambda name: measuring.spread([1.0 / seconds for seconds in self._seconds[name]])
+    return {name: 1.0 / statistics.median(values) for name, values in self._seconds.items()} | {
+      "bytes_per_clip": self._bytes[_OURS],
+      "baseline_bytes_per_clip": self._bytes[_OTHER],
+      "processor_seconds_spread": {name: measuring.spread(values) for name, values in self._seconds.items()},
+      "kernel_share": {name: statistics.median(values) for name, values in self._kernel.items()},
+      "figures": {
+        "clips a second on a core": rates(self._last),
+        "clips a second on a core, colours as they are": rates(_OURS),
+        "clips a second on a core, colours as they are, float32": rates(_OTHER),
+        "MB a clip to the device": measuring.spread([self._bytes[_OURS] / 1e6]),
+      },
+    }
+
+
+def _kinds(options: pipeline.InputOptions) -> dict[str, pipeline.InputOptions]:
+  """What is added to a name -> options; only what the config has is added."""
+  if options.video is None:
+    return {"": options}
+  jitter, augment = options.video.colour_jitter, options.video.rand_augment
+  only = lambda **fields: dataclasses.replace(options, video=dataclasses.replace(options.video, **fields))
+  found = {"": only(colour_jitter=0.0, rand_augment="")}
+  found |= {"_with_colour_jitter": only(rand_augment="")} if jitter else {}
+  return found | ({"_with_rand_augment": options} if augment else {})
 
 
 def _processor_seconds(batches: Iterator, count: int) -> tuple[float, float]:

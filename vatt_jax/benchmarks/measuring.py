@@ -4,10 +4,44 @@ from collections.abc import Callable, Sequence
 import os
 import platform
 import resource
+import sys
 import time
+from typing import Protocol
 
 import jax
 import numpy as np
+import tqdm
+
+
+class Timed(Protocol):
+  """What is timed of one config, compiled and warm: `measure` times it once more, `report` says what all times gave.
+
+  The report's `figures`, name -> `spread`, are what configs are compared by.
+  """
+
+  def measure(self) -> None: ...
+
+  def report(self) -> dict: ...
+
+
+def reports(makers: Sequence[Callable[[], Timed]], repetitions: int, turns: bool = True) -> list[dict]:
+  """The report of each config, after so many times.
+
+  Args:
+    makers: each makes what is timed of a config.
+    repetitions: how often each is timed.
+    turns: whether they take turns, so that whatever else slows the machine down slows all alike; all are in memory then.
+      Otherwise one comes after the other, and what it held is freed.
+  """
+  found = []
+  for group in [makers] if turns else [[make] for make in makers]:
+    timed = [make() for make in group]
+    for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
+      for each in timed:
+        each.measure()
+    found += [each.report() for each in timed]
+    del timed
+  return found
 
 
 def seconds_of(function: Callable) -> float:

@@ -2,75 +2,124 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import statistics
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from vatt_jax import jobs, objectives
 from vatt_jax.benchmarks import measuring
 from vatt_jax.training import flops as flops_lib, mesh as mesh_lib
 
 
-def run(config, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int] = (1024, 2048, 4096)) -> dict:
-  """Times the training step of `config` in turns with square matrix products; prints and returns the report."""
+def run(
+  configs: Sequence, vocabulary_size: int, repetitions: int, gemm_sizes: Sequence[int] = (1024, 2048, 4096),
+  turns: bool = True,
+) -> dict:  # fmt: skip
+  """Times the training step of each config in turns with square matrix products.
+
+  Returns:
+    `configs`, the report of each, and beside it what holds for all of them.
+  """
   tf.config.set_visible_devices([], "GPU")
   jobs.compilation_cache()
-  objectives.inherit(config, None)
-  train_step, state, batch, model_flops, objective = prepare_step(config, vocabulary_size)
-  teach = teacher(objective, state, batch)
-  products = {size: matrix_product(size) for size in gemm_sizes}
-
-  def run_step():
-    nonlocal state
-    state, metrics = train_step(state, batch)
-    return metrics
-
-  # Each repetition has both, so that whatever else slows the machine down slows both.
-  seconds, teaching, rates = [], [], {size: [] for size in gemm_sizes}
-  for _ in tqdm.trange(repetitions, desc="timing", unit="repetition", disable=not sys.stderr.isatty()):
-    for size, product in products.items():
-      rates[size] += [2 * size**3 * jax.device_count() / measuring.seconds_of(product) for _ in range(3)]
-    seconds.append(measuring.seconds_of(run_step))
-    if teach:
-      teaching.append(measuring.seconds_of(lambda: teach.run(state.variables)))
-  median, peak = statistics.median(seconds), max(map(max, rates.values()))
-  report = {
-    "step_seconds": median,
-    "step_seconds_spread": measuring.spread(seconds),
-    "clips_per_second": config.batch_size / median,
-    "model_flops": model_flops,
-    "gemm_peak_flops_per_second": peak,
-    "gemm_flops_per_second_spread": {str(size): measuring.spread(values) for size, values in rates.items()},
-    "fraction_of_peak": model_flops / median / peak,
+  peak = _Peak(gemm_sizes)
+  makers = [functools.partial(_Step, config, vocabulary_size, peak) for config in configs]
+  found = measuring.reports(makers, repetitions, turns)
+  for report in found:
+    report["fraction_of_peak"] = report["model_flops"] / report["step_seconds"] / peak.best
+  return {
+    "configs": found,
+    "gemm_peak_flops_per_second": peak.best,
+    "gemm_flops_per_second_spread": {str(size): measuring.spread(values) for size, values in peak.rates.items()},
     "peak_memory_bytes": measuring.peak_memory_bytes(),
     "repetitions": repetitions,
     "flop_convention": flops_lib.CONVENTION,
     "machine": measuring.machine(),
     "versions": jobs.versions(),
   }
-  if teach:
-    report["teacher_seconds"] = statistics.median(teaching)
-    report["teacher_share"] = report["teacher_seconds"] / median
-    report["teacher_flops"] = teach.flops
-  by_size = ", ".join(f"{size}: {max(values) / 1e9:,.4g}" for size, values in rates.items())
+
+
+def say(report: dict) -> None:
+  """Prints what was found for one config."""
+  median, flops, rates = report["step_seconds"], report["model_flops"], report["gemm_flops_per_second_spread"]
+  by_size = ", ".join(f"{size}: {spread['maximum'] / 1e9:,.4g}" for size, spread in rates.items())
   print(
-    f"step: {median:.4g} s (fastest {min(seconds):.4g}), {report['clips_per_second']:.3g} clips/s\n"
-    f"matrix products: {model_flops / 1e9:,.4g} GFLOP a step, {model_flops / median / 1e9:,.4g} GFLOP/s\n"
-    f"peak: {peak / 1e9:,.4g} GFLOP/s (best square product; by size: {by_size})\n"
+    f"step: {median:.4g} s (fastest {report['step_seconds_spread']['minimum']:.4g}), "
+    f"{report['clips_per_second']:.3g} clips/s\n"
+    f"matrix products: {flops / 1e9:,.4g} GFLOP a step, {flops / median / 1e9:,.4g} GFLOP/s\n"
+    f"peak: {report['gemm_peak_flops_per_second'] / 1e9:,.4g} GFLOP/s (best square product; by size: {by_size})\n"
     f"fraction of peak: {100 * report['fraction_of_peak']:.1f} %\n"
     f"peak memory: {report['peak_memory_bytes'] / 2**30:.2f} GiB"
   )
-  if teach:
+  if "teacher_seconds" in report:
     print(
       f"of that the frozen teacher: {report['teacher_seconds']:.4g} s, {100 * report['teacher_share']:.1f} % of the step; "
-      f"{teach.flops / 1e9:,.4g} GFLOP"
+      f"{report['teacher_flops'] / 1e9:,.4g} GFLOP"
     )
-  return report
+
+
+class _Peak:
+  """The best matrix product: what a step is held against. `rates`: size -> FLOP/s of each time."""
+
+  def __init__(self, sizes: Sequence[int]):
+    self._products = {size: matrix_product(size) for size in sizes}
+    self.rates = {size: [] for size in sizes}
+
+  def measure(self) -> None:
+    for size, product in self._products.items():
+      flops = 2 * size**3 * jax.device_count()
+      self.rates[size] += [flops / measuring.seconds_of(product) for _ in range(3)]
+
+  @property
+  def best(self) -> float:
+    return max(map(max, self.rates.values()))
+
+
+class _Step:
+  """The training step of one config; a `measuring.Timed`."""
+
+  def __init__(self, config, vocabulary_size: int, peak: _Peak):
+    objectives.inherit(config, None)
+    self._batch_size, self._peak, self._seconds, self._teaching = config.batch_size, peak, [], []
+    self._step, self._state, self._batch, self._flops, objective = prepare_step(config, vocabulary_size)
+    self._teacher = teacher(objective, self._state, self._batch)
+
+  def measure(self) -> None:
+    """The product and the step, so that whatever else slows the machine down slows both."""
+    self._peak.measure()
+    self._seconds.append(measuring.seconds_of(self._run))
+    if self._teacher:
+      self._teaching.append(measuring.seconds_of(lambda: self._teacher.run(self._state.variables)))
+
+  def _run(self):
+    self._state, metrics = self._step(self._state, self._batch)
+    return metrics
+
+  def report(self) -> dict:
+    median, rows = statistics.median(self._seconds), self._batch_size
+    spread = measuring.spread(self._seconds)
+    found = {
+      "batch_size": rows,
+      "step_seconds": median,
+      "step_seconds_spread": spread,
+      "clips_per_second": rows / median,
+      "model_flops": self._flops,
+      "figures": {
+        "seconds of a step": spread,
+        "clips a second": measuring.spread([rows / seconds for seconds in self._seconds]),
+        "GFLOP a second": measuring.spread([self._flops / seconds / 1e9 for seconds in self._seconds]),
+        "GFLOP of a step": measuring.spread([self._flops / 1e9]),
+      },
+    }
+    if self._teacher:
+      found["teacher_seconds"] = statistics.median(self._teaching)
+      found["teacher_share"] = found["teacher_seconds"] / median
+      found["teacher_flops"] = self._teacher.flops
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,26 +103,29 @@ def training_batches(
 
 def evaluation_batches(
     records: Records, batch_size: int, options: InputOptions, tokenizer: text.Tokenizer | None, *,
-    offset: float = 0.5, crop_place: float = 0.5, threads: int | None = None,
+    offset: float = 0.5, crop_place: float = 0.5, host: int = 0, hosts: int = 1, threads: int | None = None,
     on_broken: Callable[[int, str], None] = lambda number, reason: None,
 ) -> Iterator[Batch]:  # fmt: skip
   """Every record once, in order, without augmentation or DropToken; `valid` bool (B,) is false in padding rows.
 
   Args:
+    batch_size: of all hosts, which it divides by.
+    host, hosts: rows [host * B / hosts, (host + 1) * B / hosts) of every batch.
     offset: where in a longer clip the window lies, from 0 (its start) to 1 (its end).
     crop_place: where on the longer side of the picture the square lies, from 0 (left or top) to 1.
   """
   example = example_function(options, tokenizer, seed=0, train=False, offset=offset, crop_place=crop_place)
   broken = _Broken(records, on_broken)
   size = len(records)
-  chosen = lambda step: np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
+  rows = batch_size // hosts
+  chosen = lambda step: np.arange(rows, dtype=np.int64) + step * batch_size + host * rows
 
   def numbers(step):
-    epochs = np.zeros([batch_size], np.int64)
+    epochs = np.zeros([rows], np.int64)
     return epochs, broken.replace(epochs, chosen(int(step)) % size)
 
   steps = -(-size // batch_size)
-  for step, batch in _readable_batches(0, steps, numbers, batch_size, broken, example, threads):
+  for step, batch in _readable_batches(0, steps, numbers, rows, broken, example, threads):
     batch["valid"] = np.array([n < size and (0, n) not in broken.found for n in chosen(step)])
     yield batch
 

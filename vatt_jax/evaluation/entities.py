@@ -37,6 +37,7 @@ def evaluate(name, config, setting, variables, records, views) -> tuple[dict, Se
   parts, shown = [], []
   wanted = set(np.linspace(0, len(records) - 1, config.examples).astype(int).tolist())
   for rows, batch in views:
+    batch = setting.gather(batch)  # Pictures are looked at here, too.
     placed, thing = setting.place(batch), things(batch["video/patches"], setting.options.video.grid)
     for draw in range(config.draws):
       out = jax.device_get(setting.look(variables, placed, np.int32(draw * len(records) + rows[0])))

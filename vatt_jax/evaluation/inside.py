@@ -92,6 +92,7 @@ def look_inside(
         columns.setdefault(f"{name}/present", []).append(batch[f"{name}/present"][: len(rows)])
     if not followed:
       heats = {key.split("/")[0]: value for key, value in out.items() if key.endswith("/rollout")}
+      batch = setting.gather(batch)  # With pictures and sounds of the clips that are shown.
       followed = [_follow(i, batch, heats, setting.options) for i in range(min(FOLLOWED, len(rows)))]
   good = views.readable()
   columns = {key: np.concatenate(parts)[good] for key, parts in columns.items()}

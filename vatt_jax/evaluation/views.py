@@ -32,7 +32,9 @@ class Setting:
     encode: jitted, (variables, batch) -> outputs.
     spaces: which outputs meet, as objectives have it.
     directory, options, tokenizer: the data set and how it is read.
-    place: puts a host batch onto devices.
+    place: puts a host batch onto devices, from each process its own rows.
+    part: (h, n): this process decodes rows [h * B / n, (h + 1) * B / n) of every batch.
+    gather: host arrays that have these rows right -> the same with all rows, in every process; all processes call it.
     model: what it is beside its weights, in words that differ where it does.
     tokens, match: of models that look at video and text together: jitted, as in `objectives.alpro`.
     look: what all parts of such a model say, (variables, batch, seed) -> outputs, as in `objectives.alpro`.
@@ -46,6 +48,8 @@ class Setting:
   options: pipeline.InputOptions
   tokenizer: Tokenizer | None
   place: Callable[[dict], dict] = lambda batch: batch
+  part: tuple[int, int] = (0, 1)
+  gather: Callable[[dict], dict] = lambda batch: batch
   model: str = ""
   tokens: Callable[[dict, dict], dict] | None = None
   match: Callable[[dict, dict], jax.Array] | None = None
@@ -57,12 +61,13 @@ class Setting:
 class Views:
   """Every view of every record: `windows` times spread from start to end, and `crops` squares of the picture each.
 
-  Iterating gives (rows, batch): numbers of the records that are new in the batch, and the host batch.
+  Iterating gives (rows, batch): numbers of the records that are new in the batch, and the host batch. In several processes
+  each decodes its own rows: patches and positions of the others are zeros, and only what is small is whole everywhere.
 
   Args:
     records: of a split.
     setting: says how they are read.
-    batch_size: of the host batches.
+    batch_size: of the host batches; of all processes together.
     windows, crops: one lies in the middle.
     description: of the progress bar.
     progress: whether there is one.
@@ -81,24 +86,36 @@ class Views:
     spread = lambda n: np.linspace(0.0, 1.0, n) if n > 1 else np.array([0.5])
     self.places = [(float(w), float(c)) for c in spread(crops) for w in spread(windows)]
     self.records, self.options, self.batch_size = records, setting.options, batch_size
-    self._tokenizer, self.progress = setting.tokenizer, progress
+    self._setting, self.progress = setting, progress
     self._bar = dict(desc=description, unit="clip", leave=False, disable=not progress)
     self.count = len(self.places)
     self.broken: set[int] = set()
 
   def __iter__(self):
-    total = len(self.records)
+    total, (host, hosts) = len(self.records), self._setting.part
     with tqdm.tqdm(total=self.count * total, **self._bar) as bar:
       for offset, crop_place in self.places:
         batches = pipeline.evaluation_batches(
-          self.records, self.batch_size, self.options, self._tokenizer,
-          offset=offset, crop_place=crop_place, on_broken=lambda number, _: self.broken.add(number),
+          self.records, self.batch_size, self.options, self._setting.tokenizer, offset=offset, crop_place=crop_place,
+          host=host, hosts=hosts, on_broken=lambda number, _: self.broken.add(number),
         )  # fmt: skip
         for i, batch in enumerate(batches):
           rows = np.arange(i * self.batch_size, min((i + 1) * self.batch_size, total))
           batch.pop("valid")  # Rows of broken records are taken out at the end: views may differ in what is readable.
-          yield rows, batch
+          yield rows, self._of_all(batch)
           bar.update(len(rows))
+    self.broken = set(np.flatnonzero(processes.in_any(np.isin(np.arange(total), list(self.broken)))).tolist())
+
+  def _of_all(self, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A batch from this process's rows of it."""
+    host, hosts = self._setting.part
+    if hosts == 1:
+      return own
+    others = lambda value, count: np.zeros([count * len(value), *value.shape[1:]], value.dtype)
+    after = hosts - host - 1
+    batch = {name: np.concatenate([others(v, host), v, others(v, after)]) for name, v in own.items()}
+    large = lambda name: name.endswith(("/patches", "/positions"))
+    return batch | self._setting.gather({name: value for name, value in batch.items() if not large(name)})
 
   def readable(self) -> np.ndarray:
     """Numbers of the records that every view could read."""
@@ -150,7 +167,7 @@ def _encode(views, setting, variables, output):
   modality, what = output.split("/")
   for rows, batch in views:
     if what == "raw":
-      out = {output: raw_lib.raw(modality, batch, views.options)}
+      out = setting.gather({output: raw_lib.raw(modality, batch, views.options)})
     else:
       out = setting.encode(variables, setting.place(batch))
     if output not in out:

@@ -5,7 +5,8 @@ voices and captions are real; only the motion, a slow pan and zoom over a colour
 is rendered once and shared by the clips of all the languages it is named in.
 
 For models of pictures and English alone there are the same stamps without voices: `demo:clips`, silent moving clips, and
-`demo:pictures`, one frame each.
+`demo:pictures`, one frame each. `demo:effects` has what some stamps sound like instead of their names read aloud: an animal, an
+engine, an instrument, with the picture and the English caption.
 
 Splits go by English caption, so that validation and test hold pictures, voices and words that training never had.
 """
@@ -15,6 +16,7 @@ import functools
 import hashlib
 import io
 import pathlib
+from typing import ClassVar
 import urllib.parse
 
 import av
@@ -55,6 +57,7 @@ class Stamp:
   size: int
   frames_per_second: float
   sample_rate_hz: int
+  longest_seconds: ClassVar[float | None] = None  # of a sound; the rest is cut off
 
   def identity(self) -> str:
     digest = hashlib.sha256(repr(dataclasses.replace(self, root="")).encode())
@@ -67,9 +70,9 @@ class Stamp:
     voices = {}
     for language, path in self.voices.items():
       try:
-        voices[language] = _read_voice(root / path, self.sample_rate_hz)
+        voices[language] = _read_sound(root / path, self.sample_rate_hz, self.longest_seconds)
       except (av.FFmpegError, ValueError) as error:
-        decoded.rejected.append(Problem(path, f"the voice cannot be decoded: {error}"))
+        decoded.rejected.append(Problem(path, f"the sound cannot be decoded: {error}"))
     if not voices:
       return decoded
     seconds = max(len(voice) for voice in voices.values()) / self.sample_rate_hz
@@ -93,6 +96,13 @@ class Stamp:
         )
       )
     return decoded
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect(Stamp):
+  """A stamp whose only "voice", under "en", is its sound effect: what the thing itself sounds like."""
+
+  longest_seconds: ClassVar[float | None] = 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +146,7 @@ class SilentStamp:
     return Decoded([clip])
 
 
-KINDS = ("", "clips", "pictures")
+KINDS = ("", "clips", "pictures", "effects")
 SILENT_SECONDS = 2.0
 
 
@@ -176,6 +186,27 @@ def units(*, short_side: int = 128, frames_per_second: float = 10, sample_rate_h
     if "en" in captions and voices:
       stamps.append(Stamp(name, str(root), voices, captions, short_side, frames_per_second, sample_rate_hz))
   return stamps
+
+
+def effects(*, short_side: int = 128, frames_per_second: float = 10, sample_rate_hz: int = 16_000) -> list[Effect]:
+  """All stamps that have a picture, an English caption, and a sound effect beside them: `cow.png` with `cow.ogg` or `cow.wav`.
+
+  The folder `symbols` is left out: beside its letters and digits lie their names, spoken.
+
+  Raises:
+    debian.Unavailable: as of `units`.
+  """
+  root = fetch()
+  found = []
+  for picture in sorted(root.rglob("*.png")):
+    name = picture.relative_to(root).with_suffix("").as_posix()
+    sounds = [path for ending in (".ogg", ".wav") if (path := picture.with_suffix(ending)).is_file()]
+    caption = _read_captions(picture.with_suffix(".txt")).get("en")
+    if sounds and caption and not name.startswith("symbols/"):
+      sound = sounds[0].relative_to(root).as_posix()
+      given = (short_side, frames_per_second, sample_rate_hz)
+      found.append(Effect(name, str(root), {"en": sound}, {"en": caption}, *given))
+  return found
 
 
 def split_of(english_caption: str) -> str:
@@ -220,7 +251,7 @@ def _read_captions(path: pathlib.Path) -> dict[str, str]:
   return {language: caption for language, caption in captions.items() if caption}
 
 
-def _read_voice(path: pathlib.Path, sample_rate_hz: int) -> np.ndarray:
+def _read_sound(path: pathlib.Path, sample_rate_hz: int, longest_seconds: float | None = None) -> np.ndarray:
   """int16 (S,) mono at one loudness, silence at both ends cut. Raises ValueError where nothing can be heard."""
   resampler = av.AudioResampler("flt", "mono", sample_rate_hz)
   with av.open(str(path)) as media:
@@ -232,6 +263,7 @@ def _read_voice(path: pathlib.Path, sample_rate_hz: int) -> np.ndarray:
     raise ValueError("it is silent")
   margin = sample_rate_hz // 20
   wave = wave[max(0, loud[0] - margin) : loud[-1] + margin]
+  wave = wave[: None if longest_seconds is None else round(longest_seconds * sample_rate_hz)]
   wave = wave * (LOUDNESS / np.sqrt(np.mean(wave**2)))
   return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
 

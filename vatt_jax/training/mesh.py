@@ -69,7 +69,7 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
 
 
 def whole_to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """As `to_devices`, of a batch that every process has all rows of."""
+  """As `to_devices`, of a batch of which every process has all rows, or has its own ones right."""
   h, n = part_of_process(mesh)
   mine = lambda value: value[h * len(value) // n : (h + 1) * len(value) // n]
   return to_devices({name: mine(value) for name, value in batch.items()}, mesh)

@@ -89,6 +89,13 @@ def all_agree(here: bool) -> bool:
   return bool(np.all(multihost_utils.process_allgather(np.array(here))))
 
 
+def in_any(here: np.ndarray) -> np.ndarray:
+  """Where it is true in one process or more; bool of any shape."""
+  if jax.process_count() == 1:
+    return here
+  return np.any(multihost_utils.process_allgather(here), axis=0)
+
+
 def to_host(x: jax.Array) -> np.ndarray:
   """A global array as NumPy, in every process, whoever holds its pieces."""
   if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:

@@ -51,6 +51,16 @@ class Mark:
   title: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Whisker:
+  """A row of `whiskers`: a middle and a range around it, none of them negative."""
+
+  name: str
+  low: float
+  middle: float
+  high: float
+
+
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
   """Round numbers (1, 2, 2.5 or 5 times a power of ten apart) that cover [low, high] from the inside."""
   span = high - low
@@ -169,6 +179,31 @@ def _strip(column: Column, rows, places, x: float, width: float, shade: str) -> 
       said = tag("title", f"{name}: {column.name} {write(value)}")
       drawn.append(tag("circle", said, cx=f"{at(value):.1f}", cy=place, r=4.5, class_="dot", style=f"--c:{shade}"))
   return drawn
+
+
+def whiskers(rows: Sequence[Whisker], x_name: str) -> Markup:
+  """One row below the other: a dot in the middle of a line from low to high, over an x axis from 0. A `figure`."""
+  names = [shorten(row.name, 44) for row in rows]
+  left, most = 24 + 6.6 * max(map(len, names)), max(row.high for row in rows)
+  frame = _Frame(760, 60 + 34 * len(rows), (0, 1.05 * most or 1), (len(rows), 0), left=left)
+  bottom = frame.height - frame.below
+  drawn = [frame.x_axis(number), tag("text", x_name, x=frame.right, y=frame.height - 4, text_anchor="end")]
+  drawn += [
+    tag("path", d=f"M{frame.x(x):.1f} {frame.top}V{bottom}", class_="grid") for x in nice_ticks(*frame.x_range, 8)
+  ]
+  for i, (row, name) in enumerate(zip(rows, names)):
+    y, low, high = frame.y(i + 0.5), frame.x(row.low), frame.x(row.high)
+    said = f"{row.name}: {number(row.middle)}, from {number(row.low)} to {number(row.high)} ({x_name})"
+    ends = "".join(f"M{x:.1f} {y - 6:.1f}v12" for x in (low, high))
+    drawn += [
+      tag("text", name, x=f"{left - 12:.1f}", y=f"{y + 4:.1f}", text_anchor="end"),
+      tag("path", d=f"M{low:.1f} {y:.1f}H{high:.1f}{ends}", class_="curve", style=f"--c:{colour(i)}"),
+      tag(
+        "circle", tag("title", said), cx=f"{frame.x(row.middle):.1f}", cy=f"{y:.1f}", r=5, class_="dot",
+        style=f"--c:{colour(i)}",
+      ),
+    ]  # fmt: skip
+  return tag("figure", frame.svg(drawn))
 
 
 def densities(positives: np.ndarray, negatives: np.ndarray, caption: Markup) -> Markup:
