@@ -26,7 +26,7 @@ def command(workdir, *extra, devices=1, **environment):
   """`python -m vatt_jax.train` as a process of its own."""
   environment = {
     **os.environ,
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0",
     "PYTHONPATH": str(ROOT),
     **environment,
   }
