@@ -174,7 +174,12 @@ def test_the_program_writes_its_report_and_names_its_modes(tmp_path):
   path = tmp_path / "flops.json"
   done = run("flops", f"--json={path}")
   assert done.returncode == 0 and "| MBS | 50 % | 375.4 | 374.3 |" in done.stdout, done.stderr
-  assert json.loads(path.read_text())["paper"][2]["paper_convention"] == pytest.approx(375.4e9, rel=0.03)
+  report = json.loads(path.read_text())
+  assert report["paper"][2]["paper_convention"] == pytest.approx(375.4e9, rel=0.03)
+  assert report["matching"]["all, encoded once"] == pytest.approx(
+    1e6 * 2 * 10.6e9, rel=0.03
+  )  # ALPRO's fusion: 10.6 GMAC
+  assert report["matching"]["16 candidates"] < 0.04 * report["matching"]["all, as published"]
   wrong = run("steps")
   assert wrong.returncode == 2 and "one of step, input, loss, prepare, flops" in wrong.stderr
   assert wrong.stderr.count("\n") == 1
