@@ -5,8 +5,10 @@ import pathlib
 
 import jax
 import ml_collections
+import numpy as np
 import pytest
 
+import vatt_jax
 from vatt_jax import evaluate, jobs, objectives, train
 from vatt_jax.data import pipeline
 from vatt_jax.errors import UserError
@@ -129,6 +131,17 @@ def trained(miniature, tmp_path_factory):
     return checkpoints.find(str(runs[file]))
 
   return run
+
+
+def test_a_model_of_captions_writes_some(trained):
+  model = vatt_jax.load(str(trained("configs/finetune/captioning.py")))
+  video = model.config.video
+  clips = np.zeros([3, video.frames, video.size, video.size, 3], np.uint8)
+  written = model.caption(clips)
+  assert len(written) == 3 and all(isinstance(each, str) and "[CLS]" not in each for each in written)
+  other = vatt_jax.load(str(trained("configs/pretrain/alpro.py")))
+  with pytest.raises(UserError, match="not trained to write captions"):
+    other.caption(clips)
 
 
 @pytest.mark.parametrize("file, argument", [(file, a) for file, arguments in EVALUATIONS.items() for a in arguments])

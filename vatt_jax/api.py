@@ -174,6 +174,20 @@ class AlproModel(Model):
     self._need("qa", "was not trained to answer questions")
     return self._both(self._objective.answer, video, question)
 
+  def caption(self, video: np.ndarray) -> list[str]:
+    """What a model that was fine-tuned on captions (configs/finetune/captioning.py) writes of each clip.
+
+    Args:
+      video: clips (B, T, H, W, 3), as in `encode`.
+
+    Raises:
+      UserError: of another model.
+    """
+    if not hasattr(self._objective, "generate"):
+      raise UserError("this model was not trained to write captions.")
+    batch, _ = self._batch(video)
+    return [text_lib.sentence(ids, self.tokenizer) for ids in self._run(self._objective.generate, batch, "generate")]
+
   def entities(self, video: np.ndarray) -> np.ndarray:
     """What the prompter sees, by its prompts for videos.
 

@@ -165,6 +165,12 @@ class SpecialTokens:
     return [own[int(each)] if int(each) in own else self._plain.pieces([int(each)])[0] for each in ids]
 
 
+def sentence(ids: np.ndarray, tokenizer: Tokenizer) -> str:
+  """Ids (L,) from [CLS] to [SEP], 0 behind it, as people read them, without either."""
+  pieces = tokenizer.pieces(ids[ids != 0].tolist())[1:]
+  return "".join(pieces).removesuffix(" [SEP]").strip()
+
+
 def load_tokenizer(*places: str | epath.Path, special_tokens: bool = False) -> Tokenizer | None:
   """The tokenizer of the first of these directories that has one, with special tokens where they are asked for."""
   for place in places:

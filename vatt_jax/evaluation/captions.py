@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from vatt_jax.data import records as records_lib
+from vatt_jax.data import records as records_lib, text
 from vatt_jax.errors import UserError
 from vatt_jax.evaluation.report import media, page
 from vatt_jax.evaluation.report.markup import join
@@ -61,7 +61,7 @@ def measure(written: np.ndarray, true: np.ndarray) -> dict[str, float]:
 
 def _example(records, number, tokenizer, *captions) -> list:
   frames = records_lib.decode(records[int(number)])["video/frames"]
-  words = ["".join(tokenizer.pieces(ids[ids != 0].tolist())[1:]).removesuffix(" [SEP]").strip() for ids in captions]
+  words = [text.sentence(ids, tokenizer) for ids in captions]
   return [media.picture(frames[len(frames) // 2], _PICTURE_BYTES, words[-1]), *map(page.shorten, words)]
 
 
