@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Environment, lint, tests. `--all` adds what is marked slow; other arguments go to pytest.
+# Environment, lint, tests, two at a time. `--all` adds what is marked slow, and Apache Beam in an environment of its own;
+# other arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-arguments=(-m "not slow")
+arguments=(-m "not slow") all=""
 if [ "${1:-}" = --all ]; then
-  arguments=()
+  arguments=() all=1
   shift
 fi
 source launch/environment.sh tests/requirements.txt
 ruff check .
 ruff format --check --quiet .
-python -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
+# worksteal: neighbours share runs that they look at, so each of the two begins with a half.
+python -m pytest -n 2 --dist worksteal ${arguments[@]+"${arguments[@]}"} "$@"
+if [ -n "$all" ]; then
+  beam="$venv-beam"
+  [ -x "$beam/bin/pytest" ] || { python -m venv "$beam" && "$beam/bin/pip" install --quiet -r launch/beam-requirements.txt "$(grep ^pytest== tests/requirements.txt)"; }
+  "$beam/bin/python" -m pytest --confcutdir=tests/preparation tests/preparation/test_beam.py
+fi

@@ -39,7 +39,7 @@ def page(query: str, found: Sequence[Found], folder: str) -> Markup:
 
 
 def _shown(each: Found, folder: str) -> Markup:
-  times = f" {each.start:.1f} – {each.end:.1f} s" if each.end else ""
+  times = f" · {each.start:.1f} – {each.end:.1f} s" if each.end >= 0.05 else ""  # A picture has none to speak of.
   words = tag("small", f"{each.rank} · {each.cosine:.3f}{times}".replace("-", "−"))
   if each.target == "text":
     return tag("div", tag("p", each.name), words)
