@@ -1,5 +1,6 @@
 """Eight CPU devices, strict arrays, one compile cache, and the miniature data set."""
 
+import functools
 import os
 
 # Tests compile much and compute little: without LLVM's optimizations they take two thirds of the time.
@@ -31,6 +32,14 @@ def miniature(tmp_path_factory) -> str:
   from vatt_jax.preparation import miniature
 
   return miniature.prepare(str(tmp_path_factory.mktemp("miniature")))
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory):
+  """Name of a public data set -> directory of a miniature, prepared from its official format when it is asked for."""
+  from tests.preparation import official_sets
+
+  return functools.cache(lambda name: official_sets.prepare(name, tmp_path_factory.mktemp("official")))
 
 
 @pytest.fixture(scope="session")
