@@ -183,7 +183,9 @@ def test_one_job_of_two_processes(run, tmp_path):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
-  together = dict(JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", XLA_FLAGS="--xla_backend_optimization_level=0")
+  together = dict(
+    JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", XLA_FLAGS="--xla_backend_optimization_level=0"
+  )
   jobs = [following(workdir, JAX_PROCESS_ID=str(i), **together) for i in range(2)]
   for job in jobs:
     printed, _ = job.communicate(timeout=240)
