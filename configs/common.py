@@ -440,7 +440,7 @@ def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
   config.init_from = ""
   shrink(config)
   config.model.update({"text_size": "2x32x64x2x16", "fusion_layers": 1, "embedding_width": 16, "max_length": 16})
-  config.model.entities = 4 if config.model.entities else 0
+  config.model.entities = 4 if config.objective.get("terms", {}).get("pem") else 0
   config.data.video.patch = (1, 16, 16)
   if config.objective.name == "alpro":
     config.objective.update({"local_rows": 4, "mask_id": -1})

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.test_configs import load
 import vatt_jax
-from vatt_jax import jobs, train
+from vatt_jax import jobs, objectives, train
 from vatt_jax.data import pipeline, records
 from vatt_jax.preparation import dataset, miniature as miniature_lib
 from vatt_jax.preparation.units import Decoded
@@ -31,6 +31,19 @@ def test_retrieval_by_matching(official, tmp_path):
   ranks = 1 + (scores > np.diagonal(scores)[:, None]).sum(1)
   assert found["eval/test_matching/pairs"] == n * n
   np.testing.assert_allclose(found["eval/test_matching/text_to_video/mean_rank"], ranks.mean(), atol=0.6)
+
+
+def test_of_several_starts_the_first_that_says_a_size_is_heard():
+  starts = [{"model": model, "seed": i} for i, model in enumerate((
+      {"video_size": "base", "entities": 0}, {"text_size": "base", "video_size": "tiny"}, {"entities": 8, "fusion_layers": 6},
+  ))]  # fmt: skip
+  found = jobs._together(starts)
+  assert found == {
+    "model": {"video_size": "base", "text_size": "base", "entities": 8, "fusion_layers": 6}, "seed": 0,
+  }  # fmt: skip
+  config = load("configs/pretrain/alpro.py", "")[1]
+  objectives.inherit(config, found)
+  assert config.model.entities == 8
 
 
 class Still(miniature_lib.Miniature):

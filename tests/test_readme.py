@@ -1,7 +1,7 @@
 """Every command of the README is one that its program takes: the flags, the config and its fields are looked up.
 
-That the programs do what they say is for their own tests; `test_tutorial.py` and `preparation/test_folder_to_encoders.py`
-run them one after another.
+This takes seconds and sees the commands as they are, at full size; `test_readme_runs.py` runs them, one after another, at
+tiny size. That the programs do what they say is for their own tests.
 """
 
 import importlib
@@ -15,7 +15,8 @@ from absl import flags
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, flags=re.S)
 COMMANDS = [shlex.split(line, comments=True) for block in BLOCKS for line in block.splitlines() if line.strip()]
 PYTHON = [command for command in COMMANDS if command[:2] == ["python", "-m"]]
 SCRIPTS = [command for command in COMMANDS if command[0] == "bash"]

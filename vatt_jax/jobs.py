@@ -4,6 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import importlib.metadata
+import operator
 import platform
 import re
 import shlex
@@ -129,8 +130,14 @@ def complete(config: ml_collections.ConfigDict, workdir: str) -> None:
   if stored.exists():
     source = workdir_lib.read_config(workdir)
   elif config.init_from:
-    source = checkpoints.manifest(checkpoints.find(starts(config.init_from)[0]))["config"]
+    source = _together([checkpoints.manifest(checkpoints.find(place))["config"] for place in starts(config.init_from)])
   objectives.inherit(config, source)
+
+
+def _together(configs: list[dict]) -> dict:
+  """The first of several configs; what its model does not say (0, -1, "") is that of the next one which does."""
+  said = [{k: v for k, v in config["model"].items() if v not in (0, -1, "")} for config in reversed(configs)]
+  return {**configs[0], "model": functools.reduce(operator.or_, said, configs[0]["model"])}
 
 
 def open_inputs(config: ml_collections.ConfigDict, workdir: str) -> Inputs:

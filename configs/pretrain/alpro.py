@@ -27,7 +27,6 @@ def get_config(arg=""):
   config.total_steps = 100_000
   starts = [] if "scratch" in args else ["weights/vit", "weights/bert"]
   config.init_from = ",".join([*starts, *(["weights/prompter"] if config.objective.terms.pem else [])])
-  config.model.entities = 1000 if config.objective.terms.pem else 0
   config.data.video.update({"crop": "squash", "rand_augment": "video", "stills": "alpro"})
   config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 5_000, "clip_global_norm": 20.0})
   config.evaluators = {"validation": common.retrieval("validation", "every")}
@@ -42,7 +41,6 @@ def get_config(arg=""):
   if "demo" in args:
     config.init_from = "weights/demo_prompter" if config.objective.terms.pem else ""
     config.init_ignore = "^params/"
-    config.model.entities = 0  # As many as the prompter has.
     common.demo_alpro(config, steps=400)
   if "pod" in args:
     common.pod(config)

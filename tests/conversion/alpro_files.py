@@ -9,10 +9,13 @@ import types
 import zipfile
 
 import numpy as np
+import safetensors.numpy
 
 WIDTH, FEED_FORWARD, HEADS, EMBEDDING = 16, 24, 2, 8
 VIDEO_LAYERS, TEXT_LAYERS, FUSION = 2, 4, 2
 SIDE, PATCH, VOCABULARY, LENGTHS, ENTITIES, ANSWERS = 3, 4, 20, 12, 5, 3
+VIDEO_SIZE, TEXT_SIZE = ((layers, WIDTH, FEED_FORWARD, HEADS, WIDTH // HEADS) for layers in (VIDEO_LAYERS, TEXT_LAYERS))
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "##s", "sit", *(f"x{i}" for i in range(11))]
 
 
 def linear(name, inputs, outputs):
@@ -192,3 +195,17 @@ def write(path, tree, legacy=False):
       for storage in pickler.storages:
         archive.writestr(f"archive/data/{storage.key}", storage.data.tobytes())
   return str(path)
+
+
+def write_vocabulary(path):
+  path.write_text("\n".join(PIECES) + "\n")
+
+
+def write_bert(folder, stem=""):
+  """A BERT in a folder, as Hugging Face has it, and its values."""
+  values = random_values(bert(stem, position_ids=False))
+  more = {f"{stem}pooler.dense.weight": np.zeros([WIDTH, WIDTH], np.float32)}
+  folder.mkdir(exist_ok=True)
+  safetensors.numpy.save_file(values | more, folder / "model.safetensors")
+  write_vocabulary(folder / "vocab.txt")
+  return values

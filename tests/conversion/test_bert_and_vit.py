@@ -13,7 +13,6 @@ from vatt_jax.conversion import Options, bert, vit
 from vatt_jax.errors import UserError
 
 OPTIONS = Options(num_heads=HEADS)
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "##s", "sit", *(f"x{i}" for i in range(11))]
 EVERY_LAYER = range(TEXT_LAYERS)
 
 
@@ -23,10 +22,7 @@ def doubles(values):
 
 @pytest.mark.parametrize("stem", ["", "bert."])
 def test_bert_reads_strings(tmp_path, stem):
-  values = files.random_values(files.bert(stem, position_ids=False))
-  more = {f"{stem}pooler.dense.weight": np.zeros([WIDTH, WIDTH], np.float32)}
-  save_file(values | more, tmp_path / "model.safetensors")
-  (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+  values = files.write_bert(tmp_path, stem)
   convert.convert("bert", str(tmp_path), str(tmp_path / "ours"), OPTIONS)
   model = vatt_jax.load(str(tmp_path / "ours"))
   ids = np.zeros([2, 12], np.int32)
