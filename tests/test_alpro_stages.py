@@ -21,7 +21,7 @@ def test_retrieval_by_matching(official, tmp_path):
   found = json.loads((tmp_path / "results.json").read_text())
   model = vatt_jax.load(str(tmp_path))
   options = jobs.input_options(config.data)
-  batches = pipeline.evaluation_batches(records.Records(data, "test"), 12, options, model.tokenizer)
+  batches = pipeline.evaluation_batches(records.Records(data, "test"), 6, options, model.tokenizer)
   batch = next(iter(batches))
   here = np.flatnonzero(batch["video/present"] & batch["text/present"])
   patches, ids = batch["video/patches"][here], batch["text/ids"][here, 0]
