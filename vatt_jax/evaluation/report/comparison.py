@@ -1,5 +1,6 @@
 """Several runs beside each other: what differs between them, what they cost, and what they reach."""
 
+import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
@@ -88,11 +89,20 @@ def write_comparison(path: str | os.PathLike, runs: Sequence[Run], command: str,
 
 
 def differences(runs: Sequence[Run]) -> list[dict[str, object]]:
-  """Of each run the fields of its config in which not all agree; fields that it lacks are left out."""
+  """Of each run the fields of its config in which not all agree; fields that it lacks are left out.
+
+  Of many runs those where it is not as most are.
+  """
   names = sorted({name for run in runs for name in run.config})
   absent = object()
   differ = [name for name in names if len({repr(run.config.get(name, absent)) for run in runs}) > 1]
-  return [{name: run.config[name] for name in differ if name in run.config} for run in runs]
+  own = [{name: run.config[name] for name in differ if name in run.config} for run in runs]
+  if len(runs) < MANY_RUNS:
+    return own
+  usual = {
+    name: collections.Counter(repr(run.config.get(name)) for run in runs).most_common(1)[0][0] for name in differ
+  }
+  return [{name: value for name, value in each.items() if repr(value) != usual[name]} for each in own]
 
 
 def _common_figures(runs: Sequence[Run]) -> list[str]:
@@ -145,7 +155,8 @@ def _at_one_look(runs: Sequence[Run], chosen: Sequence[str]) -> Markup:
   for name in chosen:
     values = [run.results.get(name, math.nan) for run in runs]
     chance = next((run.results[key] for run in runs if (key := chance_of(name)) in run.results), math.nan)
-    columns.append(figures.Column(readable(name), values, chance, name.rsplit("/", 1)[1] in _SHARES))
+    lines = readable(name).replace(": ", ", ", 1).replace(", ", "\n")
+    columns.append(figures.Column(lines, values, chance, name.rsplit("/", 1)[1] in _SHARES))
   parts = [columns[i : i + MANY_FIGURES] for i in range(0, len(columns), MANY_FIGURES)]
   return join([figures.dot_columns([run.name for run in runs], part) for part in parts])
 
@@ -159,7 +170,9 @@ def chance_of(name: str) -> str:
 def readable(name: str) -> str:
   """A figure in words: eval/test/audio_to_text/recall_at_5 -> "test: audio → text, R@5"."""
   _, evaluated, *between, figure = name.split("/")
-  figure = {"recall_at_5": "R@5", "top_1": "top-1"}.get(figure, figure.replace("_", " "))
+  figure = {"recall_at_5": "R@5", "top_1": "top-1", "auc": "AUC", "softmax_entropy": "entropy"}.get(
+    figure, figure.replace("_", " ")
+  )
   return f"{evaluated}: " + ", ".join([*(part.replace("_to_", " → ") for part in between), figure])
 
 

@@ -31,7 +31,10 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A figure of several rows, in `dot_columns`: NaN where a row lacks it; `level` is what to compare with, or NaN."""
+  """A figure of several rows, in `dot_columns`: NaN where a row lacks it; `level` is what to compare with, or NaN.
+
+  Lines of the name stand below each other.
+  """
 
   name: str
   values: Sequence[float]
@@ -129,6 +132,9 @@ def line_chart(
   return tag("figure", frame.svg(drawn), legend(entries))
 
 
+_BREAK, _LINE = "\n", 15
+
+
 def dot_columns(rows: Sequence[str], columns: Sequence[Column]) -> Markup:
   """Many figures of many rows at one look: a strip for each figure, in it a dot for each row, and its level dashed.
 
@@ -137,7 +143,7 @@ def dot_columns(rows: Sequence[str], columns: Sequence[Column]) -> Markup:
     columns: at least one, each with a value for every row; each has a scale of its own.
   """
   groups = [name.split(":")[0] if ":" in name else "" for name in rows]
-  places, y = [], 34.0
+  places, y = [], 24.0 + _LINE * max(column.name.count("\n") + 1 for column in columns)
   for i, group in enumerate(groups):
     y += 10 if i and group != groups[i - 1] else 0
     places.append(y)
@@ -149,8 +155,8 @@ def dot_columns(rows: Sequence[str], columns: Sequence[Column]) -> Markup:
   ]
   for i, column in enumerate(columns):
     drawn.append(_strip(column, rows, places, left + i * width, width - 22, colour(i)))
-  size = f"0 0 {left + width * len(columns):.0f} {y + 14:.0f}"
-  style = f"min-width:{min(left + width * len(columns), 620):.0f}px"
+  right = left + width * len(columns)
+  size, style = f"0 0 {right:.0f} {y + 14:.0f}", f"min-width:{min(right, 620):.0f}px;max-width:{right:.0f}px"
   return tag("figure", tag("svg", drawn, viewBox=size, role="img", aria_label="figures of all rows", style=style))
 
 
@@ -162,7 +168,7 @@ def _strip(column: Column, rows, places, x: float, width: float, shade: str) -> 
   write = (lambda value: f"{100 * value:.1f} %") if column.as_percent else number
   top, bottom = places[0] - 14, places[-1] + 12
   drawn = [
-    tag("text", column.name, x=x, y=12, class_="axis"),
+    *(tag("text", line, x=x, y=12 + _LINE * i, class_="axis") for i, line in enumerate(column.name.split("\n"))),
     *(tag("path", d=f"M{x} {place}h{width}", class_="grid") for place in places),
     tag("text", write(low), x=f"{at(low):.1f}", y=bottom + 10, text_anchor="middle", class_="mark-name"),
     tag("text", write(high), x=f"{at(high):.1f}", y=bottom + 10, text_anchor="middle", class_="mark-name"),
@@ -176,7 +182,7 @@ def _strip(column: Column, rows, places, x: float, width: float, shade: str) -> 
     )
   for name, value, place in zip(rows, column.values, places):
     if math.isfinite(value):
-      said = tag("title", f"{name}: {column.name} {write(value)}")
+      said = tag("title", f"{name}: {column.name.replace(_BREAK, ', ')} {write(value)}")
       drawn.append(tag("circle", said, cx=f"{at(value):.1f}", cy=place, r=4.5, class_="dot", style=f"--c:{shade}"))
   return drawn
 
