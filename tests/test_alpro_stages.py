@@ -13,15 +13,14 @@ from vatt_jax.preparation import dataset, miniature as miniature_lib
 from vatt_jax.preparation.units import Decoded
 
 
-def test_retrieval_by_matching(official, tmp_path):
-  data = official("msrvtt")
+def test_retrieval_by_matching(miniature, tmp_path):
   config = load("configs/finetune/msrvtt_retrieval.py", "smoke")[1]
-  config.data.directory, config.total_steps, config.evaluators.test_matching.decimals = data, 1, -1
+  config.data.directory, config.total_steps, config.evaluators.test_matching.decimals = miniature, 1, -1
   train.train(config, str(tmp_path))
   found = json.loads((tmp_path / "results.json").read_text())
   model = vatt_jax.load(str(tmp_path))
   options = jobs.input_options(config.data)
-  batches = pipeline.evaluation_batches(records.Records(data, "test"), 6, options, model.tokenizer)
+  batches = pipeline.evaluation_batches(records.Records(miniature, "test"), 12, options, model.tokenizer)
   batch = next(iter(batches))
   here = np.flatnonzero(batch["video/present"] & batch["text/present"])
   patches, ids = batch["video/patches"][here], batch["text/ids"][here, 0]

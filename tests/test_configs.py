@@ -94,17 +94,18 @@ def test_full_size_has_shapes(file, argument):
 OFFICIAL = {
   "kinetics400": "kinetics400", "kinetics600": "kinetics600", "kinetics700": "kinetics700", "ucf101": "ucf101",
   "hmdb51": "hmdb51/split1", "esc50": "esc50/fold1", "moments_in_time": "moments_in_time", "audioset": "audioset",
-  "imagenet": "imagenet", "msrvtt_qa": "msrvtt_qa", "msvd_qa": "msvd_qa",
+  "imagenet": "imagenet", "msrvtt_qa": "msrvtt_qa", "msvd_qa": "msvd_qa", "msrvtt_retrieval": "msrvtt",
   "didemo_retrieval": "didemo", "captioning": "msrvtt", "alpro": "webvid", "prompter": "cc3m", "vatt": "howto100m",
   "probe_ucf101": "ucf101", "probe_hmdb51": "hmdb51/split1", "probe_esc50": "esc50/fold1", "zero_shot_msrvtt": "msrvtt",
   "zero_shot_didemo": "didemo", "zero_shot_youcook2": "youcook2",
 }  # fmt: skip
 
 
-# Retrieval on MSR-VTT is trained in test_alpro_stages.py; the others differ in size only.
+# The others differ in size only.
 @pytest.mark.parametrize("file, argument", [
     ("configs/pretrain/alpro.py", "smoke"), ("configs/finetune/msrvtt_qa.py", "smoke"),
     ("configs/finetune/msvd_qa.py", "smoke"), ("configs/finetune/didemo_retrieval.py", "smoke"),
+    ("configs/finetune/msrvtt_retrieval.py", "smoke"),
     ("configs/finetune/captioning.py", "smoke"),
     ("configs/pretrain/prompter.py", "smoke"),
     ("configs/pretrain/vatt.py", "mbs,smoke"), ("configs/pretrain/vatt.py", "ma_medium,smoke"),
