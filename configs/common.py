@@ -428,11 +428,16 @@ def demo_alpro(config: ml_collections.ConfigDict, steps: int, learning_rate: flo
   })  # fmt: skip
   config.data.text.update({"length": 16, "lower_case": True, "examples": "clips"})
   config.optimizer.update({"learning_rate": learning_rate, "warmup_steps": steps // 10, "weight_decay": 0.05})
+  _own_vocabulary(config)
+  return config
+
+
+def _own_vocabulary(config: ml_collections.ConfigDict) -> None:
+  """Special tokens are not BERT's, but the last three of a vocabulary that `prepare` made: [CLS], [SEP], [MASK]."""
   if config.objective.name == "alpro":
     config.objective.mask_id = -1
   if config.objective.name == "captioning":
     config.objective.update({"begin_id": -3, "end_id": -2})
-  return config
 
 
 def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -443,9 +448,8 @@ def shrink_alpro(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
   config.model.entities = 4 if config.objective.get("terms", {}).get("pem") else 0
   config.data.video.patch = (1, 16, 16)
   if config.objective.name == "alpro":
-    config.objective.update({"local_rows": 4, "mask_id": -1})
-  if config.objective.name == "captioning":
-    config.objective.update({"begin_id": -3, "end_id": -2})
+    config.objective.local_rows = 4
+  _own_vocabulary(config)
   return config
 
 

@@ -16,28 +16,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-data=data runs=runs/ablation weights=weights seeds="0 1 2" rows="none mlm_vtm no_pem no_vtc all" dry_run="" table=""
-for argument in "$@"; do
-  case "$argument" in
-    --data=* | --runs=* | --weights=* | --seeds=* | --rows=*) name="${argument%%=*}"; printf -v "${name#--}" '%s' "${argument#*=}" ;;
-    --dry_run) dry_run=1 ;;
-    --table) table=1 ;;
-    -h | --help) sed -n '2,16s/^# \{0,1\}//p' launch/alpro_ablation.sh; exit 0 ;;
-    *) echo "error: unknown option $argument; --help lists them" >&2; exit 2 ;;
-  esac
-done
+data=data runs=runs/ablation weights=weights seeds="0 1 2" rows="none mlm_vtm no_pem no_vtc all" table=""
+settings="data runs weights seeds rows table"
+source launch/steps.sh
 
 train() {  # CONFIG RUN SEED FURTHER_FLAGS...
   local flags=("--config=$1" "--workdir=$2" "--config.seed=$3" "--config.data.directory=$data/demo_clips"
     "--config.data.mixture=(('$data/demo_pictures', 1), ('$data/demo_clips', 1))" "${@:4}")
   [ -e "$2/results.json" ] && return
-  echo "== python -m vatt_jax.train ${flags[*]}"
-  [ -n "$dry_run" ] && return
-  python -m vatt_jax.train "${flags[@]}"
-  [ -e "$2/results.json" ] || { echo "stopped before the end; run the same command again to go on"; exit 0; }
+  step train "${flags[@]}"
+  [ -n "$dry_run" ] || [ -e "$2/results.json" ] || { echo "stopped before the end; run the same command again to go on"; exit 0; }
 }
 
-set --  # A sourced file sees the arguments of its caller.
 [ -n "$dry_run" ] || source launch/environment.sh
 for seed in $([ -n "$table" ] || echo "$seeds"); do
   for row in $rows; do

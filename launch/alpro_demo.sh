@@ -13,22 +13,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-data=data runs=runs weights=weights prompts=caption dry_run=
-for argument in "$@"; do
-  case "$argument" in
-    --data=* | --runs=* | --weights=* | --prompts=*) name="${argument%%=*}"; printf -v "${name#--}" '%s' "${argument#*=}" ;;
-    --dry_run) dry_run=1 ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' launch/alpro_demo.sh; exit 0 ;;
-    *) echo "error: unknown option $argument (--data=DIR, --runs=DIR, --weights=DIR, --prompts=NAME, --dry_run)" >&2; exit 2 ;;
-  esac
-done
+data=data runs=runs weights=weights prompts=caption settings="data runs weights prompts"
+source launch/steps.sh
 
-step() {
-  echo "== python -m vatt_jax.$*"
-  local program="$1"
-  shift
-  [ -n "$dry_run" ] || python -m "vatt_jax.$program" "$@"
-}
 train() {  # CONFIG NAME FURTHER_FLAGS...
   local config="$1" run="$runs/$2"
   shift 2
@@ -40,7 +27,6 @@ train() {  # CONFIG NAME FURTHER_FLAGS...
   fi
 }
 
-set --  # A sourced file sees the arguments of its caller.
 [ -n "$dry_run" ] || source launch/environment.sh launch/nouns-requirements.txt
 step prepare --source=demo:pictures --output="$data/demo_pictures"
 step prepare --source=demo:clips --output="$data/demo_clips"

@@ -15,22 +15,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-data=data runs=runs/contrast steps=600 seed=0 dry_run=""
-for argument in "$@"; do
-  case "$argument" in
-    --data=* | --runs=* | --steps=* | --seed=*) name="${argument%%=*}"; printf -v "${name#--}" '%s' "${argument#*=}" ;;
-    --dry_run) dry_run=1 ;;
-    -h | --help) sed -n '2,16s/^# \{0,1\}//p' launch/contrast_sweep.sh; exit 0 ;;
-    *) echo "error: unknown option $argument; --help lists them" >&2; exit 2 ;;
-  esac
-done
+data=data runs=runs/contrast steps=600 seed=0 settings="data runs steps seed"
+source launch/steps.sh
 
-step() {  # PROGRAM FLAGS...
-  echo "== python -m vatt_jax.$*"
-  [ -n "$dry_run" ] || python -m "vatt_jax.$1" "${@:2}"
-}
-
-set --  # A sourced file sees the arguments of its caller.
 [ -n "$dry_run" ] || source launch/environment.sh
 [ -e "$data/demo_effects/preparation.json" ] || step prepare --source=demo:effects "--output=$data/demo_effects"
 

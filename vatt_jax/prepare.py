@@ -18,7 +18,8 @@ row with start and end is one clip, rows that name the same clip give it several
 cut into windows.
 
 MORE SMALL SETS, downloaded too. --source=demo:clips and demo:pictures are the demo set without sound, in English;
-demo:effects is what animals, engines and instruments of it sound like, with picture and caption; demo:letters are spoken letters, demo:clothes are pictures of clothes, both with labels.
+demo:effects is what its animals, engines and instruments sound like, with picture and caption; demo:letters are spoken
+letters, demo:clothes are pictures of clothes, both with labels.
 
 PUBLIC DATA SET. --source=tfds:NAME, or tfds:NAME/VARIANT as in tfds:ucf101/split2, reads official annotation files and
 the media that lie in --manual_dir, in any arrangement; what is missing is listed, not fatal. --source=tfds:? lists the

@@ -138,8 +138,7 @@ def _table(runs: Sequence[Run], chosen: Sequence[str]) -> Markup:
     better = (min if name.endswith("_rank") else max)((v for v in values if math.isfinite(v)), default=None)
     write = page.percent if name.rsplit("/", 1)[1] in _SHARES else page.number
     cells = [tag("span", write(v), class_="best" if v == better and len(runs) > 1 else None) for v in values]
-    chance = next((run.results[key] for run in runs if (key := chance_of(name)) in run.results), math.nan)
-    rows.append([readable(name), write(chance), *cells])
+    rows.append([readable(name), write(_chance(runs, name)), *cells])
   words = page.lead(
     "The best of each row in green. Runs that differ in nothing but the seed differ too: on a small set a point or two of "
     "R@5 is luck, so repeat a run with another seed before a difference is believed."
@@ -154,11 +153,15 @@ def _at_one_look(runs: Sequence[Run], chosen: Sequence[str]) -> Markup:
   columns = []
   for name in chosen:
     values = [run.results.get(name, math.nan) for run in runs]
-    chance = next((run.results[key] for run in runs if (key := chance_of(name)) in run.results), math.nan)
     lines = readable(name).replace(": ", ", ", 1).replace(", ", "\n")
-    columns.append(figures.Column(lines, values, chance, name.rsplit("/", 1)[1] in _SHARES))
+    columns.append(figures.Column(lines, values, _chance(runs, name), name.rsplit("/", 1)[1] in _SHARES))
   parts = [columns[i : i + MANY_FIGURES] for i in range(0, len(columns), MANY_FIGURES)]
   return join([figures.dot_columns([run.name for run in runs], part) for part in parts])
+
+
+def _chance(runs: Sequence[Run], name: str) -> float:
+  """What chance gives for a figure, as the first run that knows has it; NaN where none does."""
+  return next((run.results[key] for run in runs if (key := chance_of(name)) in run.results), math.nan)
 
 
 def chance_of(name: str) -> str:

@@ -10,6 +10,8 @@ from vatt_jax.evaluation import retrieval
 from vatt_jax.evaluation.report.markup import Markup, tag
 from vatt_jax.evaluation.report.page import colour, legend, mixed, modality_colour, number, shorten
 
+_LINE = 15  # from one line of text to the next
+
 # Markers around the origin, of about the same area.
 _MARKS = {
   "video": "M-3.4 -3.4h6.8v6.8h-6.8z",
@@ -132,9 +134,6 @@ def line_chart(
   return tag("figure", frame.svg(drawn), legend(entries))
 
 
-_BREAK, _LINE = "\n", 15
-
-
 def dot_columns(rows: Sequence[str], columns: Sequence[Column]) -> Markup:
   """Many figures of many rows at one look: a strip for each figure, in it a dot for each row, and its level dashed.
 
@@ -166,7 +165,7 @@ def _strip(column: Column, rows, places, x: float, width: float, shade: str) -> 
   low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
   at = lambda value: x + width * (0.06 + 0.88 * (value - low) / (high - low))
   write = (lambda value: f"{100 * value:.1f} %") if column.as_percent else number
-  top, bottom = places[0] - 14, places[-1] + 12
+  top, bottom, words = places[0] - 14, places[-1] + 12, column.name.replace("\n", ", ")
   drawn = [
     *(tag("text", line, x=x, y=12 + _LINE * i, class_="axis") for i, line in enumerate(column.name.split("\n"))),
     *(tag("path", d=f"M{x} {place}h{width}", class_="grid") for place in places),
@@ -182,7 +181,7 @@ def _strip(column: Column, rows, places, x: float, width: float, shade: str) -> 
     )
   for name, value, place in zip(rows, column.values, places):
     if math.isfinite(value):
-      said = tag("title", f"{name}: {column.name.replace(_BREAK, ', ')} {write(value)}")
+      said = tag("title", f"{name}: {words} {write(value)}")
       drawn.append(tag("circle", said, cx=f"{at(value):.1f}", cy=place, r=4.5, class_="dot", style=f"--c:{shade}"))
   return drawn
 
