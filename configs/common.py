@@ -112,10 +112,14 @@ def prompted(config: ml_collections.ConfigDict, entities: bool) -> None:
 
 
 def adam() -> ml_collections.ConfigDict:
-  """VATT's pretraining schedule (A.2.4)."""
+  """VATT's pretraining schedule (A.2.4).
+
+  `groups`: (("REGEX", {"rate": 0.1, "weight_decay": 0.0}), ...), see `training.groups`; a rate of 0 freezes.
+  """
   return ml_collections.ConfigDict({
       "name": "adam", "learning_rate": 1e-4, "final_learning_rate": 5e-5, "warmup_steps": 10_000, "decay": "half_cosine",
       "b1": 0.9, "b2": 0.999, "epsilon": 1e-7, "weight_decay": 0.0, "clip_global_norm": 0.0,
+      "groups": (),
   })  # fmt: skip
 
 
@@ -159,6 +163,7 @@ def sgd() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict({
       "name": "sgd", "learning_rate": 0.005, "final_learning_rate": 0.0, "warmup_steps": 2500, "decay": "half_cosine",
       "momentum": 0.9, "clip_global_norm": 0.0, "clip_only": "",
+      "groups": (),
   })  # fmt: skip
 
 

@@ -78,6 +78,24 @@ def test_a_run_starts_from_another(finished, miniature, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 
 
+def test_frozen_parameters_stay_and_the_run_goes_on(finished, miniature, tmp_path, capsys):
+  """Groups with FSDP and a batch in two pieces; the run is given more steps after its second."""
+  groups = (("^video/", {"rate": 0.0}), (r"^encoder/.*layer_(\d+)/", {"layer_rate": 0.5}))
+  for steps in (2, 3):
+    train.train(
+      smoke_config(
+        data__directory=miniature, init_from=str(finished), ema_decay=0.0, optimizer__groups=groups, total_steps=steps,
+        mesh=(1, 4, 2), fsdp=True, accumulate=2, evaluators={},
+      ),
+      str(tmp_path),
+    )  # fmt: skip
+  assert "parameters, frozen" in capsys.readouterr().out
+  before, after = (checkpoints.restore_variables(checkpoints.find(str(run)))["params"] for run in (finished, tmp_path))
+  jax.tree.map(np.testing.assert_array_equal, before["video"], after["video"])
+  assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.any(a != b)), before["text"], after["text"])))
+  assert int(workdir_lib.read_metrics(str(tmp_path))[-1]["step"]) == 3
+
+
 def test_init_from_another_model_names_what_does_not_fit(finished, miniature, tmp_path):
   with pytest.raises(errors.UserError, match="missing params/audio/encoder/"):
     train.train(smoke_config(data__directory=miniature, init_from=str(finished), model__agnostic=False), str(tmp_path))
@@ -111,6 +129,7 @@ def test_bad_flags_are_sentences(tmp_path, arguments, sentence):
     ({"batch_size": 12}, "does not divide by the 8 devices"),
     ({"data__video__size": 33}, "do not divide"),
     ({"objective__loss": "sum"}, "asymmetric"),
+    ({"optimizer__groups": (("^vdieo/", {"rate": 0.1}),)}, "matches no parameter"),
     ({"optimizer__name": "sgdd"}, "sgdd"),
     ({"init_from": "/nowhere"}, "no checkpoint"),
 ])  # fmt: skip

@@ -159,6 +159,8 @@ def _set_up(config, workdir: str, monitor: Monitor) -> _Run:
       _results(workdir).unlink(missing_ok=True)  # It marks a complete run, and this one was given more steps.
   places = prepared.placed
   say(sharding.parameter_table(state.params, places.params, state.opt_state, places.opt_state))
+  if groups := prepared.groups.summary(state.params):
+    say(f"parameter groups, the others at the learning rate itself:\n{groups}")
   say(f"step {first} of {config.total_steps}" + (" (resumed)" if first else ""))
 
   # ---- Step.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from vatt_jax.errors import UserError
+from vatt_jax.training.groups import Groups
 from vatt_jax.training.sharding import path_name
 
 # From 1 at the start of the decay to 0 at its end.
@@ -53,33 +54,53 @@ def warmup_linear(peak: float, floor: float, warmup_steps: int, total_steps: int
 def from_config(config, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
   """The optimizer of `config.optimizer` and its learning-rate schedule.
 
+  The gradients of frozen parameters must be 0, which `Groups.hold` sees to.
+
   Raises:
-    UserError: for an unknown name.
+    UserError: for an unknown name, or a table of groups that is none.
   """
   decay = config.get("decay", "half_cosine")
   if decay not in (*DECAYS, "linear"):
     raise UserError(f"config.optimizer.decay = {decay!r} is not one of {', '.join(DECAYS)}, linear.")
   rates = config.learning_rate, config.final_learning_rate, config.warmup_steps, total_steps
   schedule = warmup_linear(*rates) if decay == "linear" else warmup_cosine(*rates, decay)
+  groups = Groups(config.get("groups", ()))
   if config.name == "adam":
-    rule = optax.adamw(
-      schedule, config.b1, config.b2, config.epsilon, weight_decay=config.weight_decay, mask=_is_matrix
-    )
+    rule = [optax.scale_by_adam(config.b1, config.b2, config.epsilon), _weight_decay(config.weight_decay, groups)]
   elif config.name == "sgd":
-    rule = optax.sgd(schedule, config.momentum)
+    if any("weight_decay" in fields for _, fields in config.get("groups", ())):
+      raise UserError("config.optimizer.groups: sgd has no weight decay; config.optimizer.name = adam has.")
+    rule = [optax.trace(config.momentum)]
   else:
     raise UserError(f"config.optimizer.name = {config.name!r} is not one of adam, sgd.")
-  if not config.clip_global_norm:
-    return rule, schedule
-  clip = optax.clip_by_global_norm(config.clip_global_norm)
-  if pattern := config.get("clip_only", ""):
-    clip = optax.masked(clip, lambda params: _matching(params, pattern))
-  return optax.chain(clip, rule), schedule
+  if groups:
+    moments, *rest = rule
+    rule = [optax.masked(moments, groups.trained), *rest, _own_rates(groups)]
+  rule = optax.chain(*rule, optax.scale_by_learning_rate(schedule))
+  if config.clip_global_norm:
+    clip = optax.clip_by_global_norm(config.clip_global_norm)
+    if pattern := config.get("clip_only", ""):
+      clip = optax.masked(clip, lambda params: _matching(params, pattern))
+    rule = optax.chain(clip, rule)
+  return rule, schedule
 
 
-def _is_matrix(params):
-  """Weight decay, where asked for, leaves biases and norms alone."""
-  return jax.tree.map(lambda x: x.ndim > 1, params)
+def _weight_decay(value: float, groups: Groups) -> optax.GradientTransformation:
+  """Where asked for, it leaves biases and norms alone."""
+  if not groups:
+    return optax.add_decayed_weights(value, lambda params: jax.tree.map(lambda x: x.ndim > 1, params))
+
+  def update(updates, params):
+    factor = lambda group: value if group.weight_decay is None else group.weight_decay
+    decayed = lambda update, x, group: update + factor(group) * x if x.ndim > 1 else update
+    return jax.tree.map(decayed, updates, params, groups.of(params))
+
+  return optax.stateless(update)
+
+
+def _own_rates(groups: Groups) -> optax.GradientTransformation:
+  scaled = lambda update, group: group.rate * update if group.rate else jnp.zeros_like(update)
+  return optax.stateless(lambda updates, params: jax.tree.map(scaled, updates, groups.of(params)))
 
 
 def _matching(params, pattern: str):

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 import optax
 
 from vatt_jax.training import mesh as mesh_lib, optimizers, sharding
+from vatt_jax.training.groups import Groups
 from vatt_jax.training.state import State, init_state
 from vatt_jax.training.step import make_step
 
@@ -23,6 +24,7 @@ class Setup:
     init: () -> the State before the first step.
     step: (state, batch) -> (state, metrics), with the state donated.
     schedule: step -> learning rate.
+    groups: of parameters that learn at another rate, or not.
     batch: shapes of a global batch that say where each array lies.
   """
 
@@ -31,6 +33,7 @@ class Setup:
   init: Callable[[], State]
   step: Callable[[State, dict], tuple[State, dict]]
   schedule: optax.Schedule
+  groups: Groups
   batch: dict[str, jax.ShapeDtypeStruct]
 
   def compile(self) -> Callable[[State, dict], tuple[State, dict]]:
@@ -47,15 +50,17 @@ def prepare(config, objective, batch_spec: dict[str, jax.ShapeDtypeStruct], mesh
     batch_spec: shapes and dtypes of a global batch.
 
   Raises:
-    UserError: for an optimizer that does not exist.
+    UserError: for an optimizer that does not exist, or groups that fit no parameter.
   """
   optimizer, schedule = optimizers.from_config(config.optimizer, config.total_steps)
+  groups = Groups(config.optimizer.get("groups", ()))
   init = lambda: init_state(objective, optimizer, jax.random.key(config.seed), batch_spec, average=config.ema_decay > 0)
   shapes = jax.eval_shape(init)
   placed = sharding.shardings(shapes, objective.partition_rules, mesh, config.fsdp)
   step = jax.jit(
       sharding.on_mesh(
-        make_step(objective, optimizer, config.seed, config.ema_decay), objective.partition_rules, mesh, config.fsdp
+        make_step(objective, optimizer, config.seed, config.ema_decay, groups.hold),
+        objective.partition_rules, mesh, config.fsdp,
       ),
       donate_argnums=0,
       in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
@@ -63,4 +68,4 @@ def prepare(config, objective, batch_spec: dict[str, jax.ShapeDtypeStruct], mesh
   located = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
   batch = {name: located(leaf, mesh_lib.batch_sharding(mesh)) for name, leaf in batch_spec.items()}
   init = jax.jit(init, out_shardings=placed)
-  return Setup(jax.tree.map(located, shapes, placed), placed, init, step, schedule, batch)
+  return Setup(jax.tree.map(located, shapes, placed), placed, init, step, schedule, groups, batch)

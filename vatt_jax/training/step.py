@@ -7,11 +7,12 @@ import optax
 from vatt_jax.training.state import State
 
 
-def make_step(objective, optimizer: optax.GradientTransformation, seed: int, ema_decay: float = 0.0):
+def make_step(objective, optimizer: optax.GradientTransformation, seed: int, ema_decay: float = 0.0, hold=lambda x: x):
   """step(state, batch) -> (state, metrics); jit it with the state donated.
 
   Randomness is fold_in(seed, step): any step can be replayed alone. A non-finite update is left out: step, data and
   randomness move on, parameters and optimizer do not. `ema_decay` > 0 keeps `state.ema`, with less memory at the start.
+  `hold` takes the gradient from parameters that are frozen.
   """
 
   def average(ema, params, step):
@@ -22,7 +23,7 @@ def make_step(objective, optimizer: optax.GradientTransformation, seed: int, ema
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_function(params):
-      loss, metrics, model_state = objective.loss({"params": params, **state.model_state}, batch, rng, train=True)
+      loss, metrics, model_state = objective.loss({"params": hold(params), **state.model_state}, batch, rng, train=True)
       return loss, (metrics, model_state)
 
     grads, (metrics, model_state) = jax.grad(loss_function, has_aux=True)(state.params)
