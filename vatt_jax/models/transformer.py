@@ -105,8 +105,9 @@ class Attention(nn.Module):
 def _attend(q, k, v, bias=None, key=None, rate: float = 0.0) -> jax.Array:
   """One head: q, k, v (B, N, K), bias that broadcasts to (B, N, N) -> (B, N, K)."""
   scores_BNM = jnp.einsum("bnk,bmk->bnm", q, k, preferred_element_type=jnp.float32)
-  weights_BNM = nn.softmax(scores_BNM if bias is None else scores_BNM + bias).astype(v.dtype)
-  return jnp.einsum("bnm,bmk->bnk", drop(weights_BNM, key, rate) if rate else weights_BNM, v)
+  weights_BNM = nn.softmax(scores_BNM if bias is None else scores_BNM + bias)
+  weights_BNM = drop(weights_BNM, key, rate) if rate else weights_BNM
+  return jnp.einsum("bnm,bmk->bnk", weights_BNM.astype(v.dtype), v)
 
 
 class Layer(nn.Module):
