@@ -79,6 +79,19 @@ def test_following_evaluates_each_checkpoint_once(run):
   assert steps == [2, 4]
 
 
+def test_following_survives_evaluators_without_a_split(run, tmp_path, capsys):
+  """Many data sets have no validation split; the test split is evaluated at the end all the same."""
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  config = smoke_config()
+  config.evaluators.validation.split = "nowhere"
+  evaluate.follow(str(workdir), config, 0.1)
+  assert "step 2: nothing could be evaluated" in capsys.readouterr().out
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert [(row["step"], row["evaluators"]) for row in rows] == [(4, "all")]
+  assert any(key.startswith("eval/test/") for key in rows[0])
+
+
 def copy_of(run, tmp_path):
   """The run as it was before it ended: no results, nothing evaluated, a heartbeat that has stopped."""
   workdir = tmp_path / "copy"

@@ -120,7 +120,11 @@ def evaluate(
     found.append(evaluation.run(when, variables, progress=processes.is_first()))
     shown |= evaluation.shown
     if not found[-1]:
-      raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
+      nothing = f"nothing could be evaluated on {inputs.directory}; the lines above say why."
+      if when is None:
+        raise errors.UserError(nothing)
+      say(f"step {manifest['step']}: {nothing}")  # A run may lack what some of its evaluators ask for.
+      return {}
   metrics = mean(found)
   say(f"step {manifest['step']} of {workdir}\n{table(metrics)}")
   look = evaluation.look_inside(variables)
