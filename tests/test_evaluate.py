@@ -156,6 +156,19 @@ def test_a_checkpoint_that_is_removed_while_it_is_evaluated_is_survived(run, tmp
   assert [json.loads(line)["step"] for line in (workdir / "eval.jsonl").read_text().splitlines()] == [4]
 
 
+def test_a_damaged_checkpoint_is_left_out(run, tmp_path, monkeypatch, capsys):
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  for path in (workdir / "checkpoints" / "2" / "state").rglob("*"):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  monkeypatch.setattr(evaluate, "_is_removed", lambda checkpoint: False)
+  evaluate.follow(str(workdir), None, 0.1)
+  printed = capsys.readouterr().out
+  assert "checkpoints/2 cannot be read" in printed and "It is left out." in printed
+  assert [json.loads(line)["step"] for line in (workdir / "eval.jsonl").read_text().splitlines()] == [4]
+
+
 def test_what_one_config_evaluated_another_has_not(run, tmp_path):
   workdir = copy_of(run, tmp_path)
   shutil.copy(run / "results.json", workdir)

@@ -94,10 +94,10 @@ def read(workdir: str, name: str, look: bool = False) -> Run:
     per_clip = flops.model_flops(objective, variables, batch) / config.batch_size
   if look:
     mesh = mesh_lib.make_mesh((1, -1, 1))
-    checkpoint = checkpoints.find(workdir)
+    checkpoint, variables = checkpoints.read(workdir)
     step = checkpoints.manifest(checkpoint)["step"]
     evaluation = jobs.Evaluation(config, objective.on_mesh(mesh), inputs, mesh)
-    variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
+    variables = jobs.on_devices(variables, mesh)
     results = {**results, **evaluation.run(None, variables)}
     sets = tuple(each for each in evaluation.shown.values() if isinstance(each, EmbeddedSet))
     inside = evaluation.look_inside(variables)
