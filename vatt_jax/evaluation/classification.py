@@ -87,7 +87,7 @@ def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   """Mean average precision, area under the ROC curve and d', each averaged over the classes that occur (and do not always).
 
   Args:
-    scores: float (n, C).
+    scores: float (n, C); those that are not finite come last.
     labels: 0 or 1, (n, C).
 
   Raises:
@@ -98,6 +98,7 @@ def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   classes = np.flatnonzero((counts > 0) & (counts < len(labels)))
   if not len(classes):
     raise NothingToCompare("no class has clips with it and clips without it.")
+  scores = _finite(scores)
   precision = [average_precision(scores[:, c], labels[:, c]) for c in classes]
   areas = np.array([area_under_curve(scores[:, c], labels[:, c]) for c in classes])
   return {
@@ -148,9 +149,14 @@ def per_class(counts: np.ndarray) -> PerClass:
 
 def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """The average precision of each class, float64 (C,); NaN where no clip has it. Arguments as of `several_labels`."""
-  labels = labels > 0
+  labels, scores = labels > 0, _finite(scores)
   own = lambda c: average_precision(scores[:, c], labels[:, c]) if labels[:, c].any() else np.nan
   return np.array([own(c) for c in range(scores.shape[1])])
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+  """float64; what is not finite is below everything else."""
+  return np.where(np.isfinite(scores), np.asarray(scores, np.float64), np.finfo(np.float64).min)
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
