@@ -228,6 +228,19 @@ def test_results_that_another_job_took_over_are_not_written(run, tmp_path, capsy
   assert metrics and not (workdir / "eval.jsonl").exists() and "another job took this over" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("field, value, sentence", [
+    ("kind", "retrival", "validation.kind = 'retrival' is not one of retrieval, "),
+    ("when", "evry", "validation.when = 'evry' is not one of every, final"),
+    ("windows", 0, "validation.windows = 0 must be a number of at least 1"),
+])  # fmt: skip
+def test_evaluators_that_make_no_sense_are_named_before_any_runs(field, value, sentence, run, monkeypatch):
+  monkeypatch.setattr(evaluate.jobs.evaluators, "run", None)
+  config = smoke_config()
+  config.evaluators.validation[field] = value
+  with pytest.raises(errors.UserError, match=sentence):
+    evaluate.evaluate(checkpoints.find(str(run)), config)
+
+
 def test_figures_that_nobody_measures_are_named(run):
   with pytest.raises(errors.UserError, match="--best=top_1 is not eval/<set>/<figure> with one of the sets test, val"):
     evaluate.evaluate(checkpoints.find(str(run)), None, best="top_1")

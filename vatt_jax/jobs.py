@@ -287,6 +287,7 @@ class Evaluation:
     self._evaluators = {}
     self.shown = {}
     for name, evaluator in config.evaluators.items():
+      evaluators.check(name, evaluator)
       splits = records_lib.splits(self._setting_of(evaluator).directory)
       if evaluator.split in splits:
         self._evaluators[name] = evaluator

@@ -30,6 +30,21 @@ class Result:
   shown: EmbeddedSet | ClassifiedSet | Section | None = None
 
 
+def check(name: str, config) -> None:
+  """Whether the evaluator `config.evaluators[name]` says what it must, before anything is trained for it.
+
+  Raises:
+    UserError: it does not; the sentence says what instead.
+  """
+  place = f"config.evaluators.{name}"
+  for field, known in (("kind", tuple(EVALUATORS)), ("when", ("every", "final"))):
+    if config.get(field) not in known:
+      raise UserError(f"{place}.{field} = {config.get(field)!r} is not one of {', '.join(known)}.")
+  for field in ("windows", "batch_size", *(["crops"] if "crops" in config else [])):
+    if not isinstance(config.get(field), int) or config[field] < 1:
+      raise UserError(f"{place}.{field} = {config.get(field)!r} must be a number of at least 1.")
+
+
 def run(name: str, config, setting: Setting, variables: dict, batch_size: int, progress: bool = False) -> Result:
   """Runs the evaluator `config.evaluators[name]`.
 
@@ -39,10 +54,9 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
     batch_size: a multiple of the devices that share a batch.
 
   Raises:
-    UserError: for a split that does not exist, an unknown kind, or a set in which nothing can be compared.
+    UserError: for a split that does not exist, or a set in which nothing can be compared; and as `check`.
   """
-  if config.kind not in EVALUATORS:
-    raise UserError(f"config.evaluators.{name}.kind = {config.kind!r} is not one of {', '.join(EVALUATORS)}.")
+  check(name, config)
   asked = setting.options.text is not None and setting.options.text.examples == "questions"
   records = records_lib.open_split(setting.directory, config.split, "questions" if asked else "clips")
   views = Views(
