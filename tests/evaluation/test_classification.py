@@ -92,6 +92,9 @@ def test_closed_forms_of_one_class():
   assert math.isfinite(perfect["d_prime"])
   nothing = classification.several_labels(np.zeros([800, 1]), labels)
   assert nothing["mean_average_precision"] == nothing["area_under_curve"] == 0.5 and nothing["d_prime"] == 0.0
+  rare = np.concatenate([labels, np.zeros([3200, 1])])
+  nothing = classification.several_labels(np.zeros([4000, 1]), rare)
+  assert nothing["mean_average_precision"] == nothing["chance_mean_average_precision"] == 0.1
 
 
 def test_empty_sets_say_so():

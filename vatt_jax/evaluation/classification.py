@@ -86,6 +86,8 @@ def answers(scores: np.ndarray, labels: np.ndarray, questions: list[str]) -> dic
 def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   """Mean average precision, area under the ROC curve and d', each averaged over the classes that occur (and do not always).
 
+  Chance is what equal scores give: the share of clips that have a class, one half, and 0.
+
   Args:
     scores: float (n, C); those that are not finite come last.
     labels: 0 or 1, (n, C).
@@ -103,6 +105,7 @@ def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   areas = np.array([area_under_curve(scores[:, c], labels[:, c]) for c in classes])
   return {
     "mean_average_precision": float(np.mean(precision)),
+    "chance_mean_average_precision": float(np.mean(counts[classes] / len(labels))),
     "area_under_curve": float(np.mean(areas)),
     "d_prime": float(np.mean(math.sqrt(2.0) * special.ndtri(np.clip(areas, 1e-9, 1 - 1e-9)))),
     "classes": float(len(classes)),
