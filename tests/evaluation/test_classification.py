@@ -113,7 +113,7 @@ def test_empty_sets_say_so():
 
 def test_answers_that_nobody_knows_are_wrong():
   scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
-  found = classification.answers(scores, np.array([0, 1, -1, 0]), ["What is it?", "who sings", "what for?", "is it?"])
+  found = classification.answers(scores, np.array([0, 1, -1, 0]), [" What's it?", "who sings", "what for?", "is it?"])
   assert found == {"top_1": 0.5, "questions": 4.0, "answerable": 0.75, "top_1/what": 0.5, "top_1/who": 1.0}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import re
 
 import numpy as np
 from scipy import special
@@ -77,7 +78,7 @@ def answers(scores: np.ndarray, labels: np.ndarray, questions: list[str]) -> dic
   if not len(questions):
     raise NothingToCompare("the set has no question that could be read.")
   right = np.argmax(scores, axis=1) == labels
-  words = np.array([(question.lower().split() or [""])[0] for question in questions])
+  words = np.array([re.match("[a-z]*", question.strip().lower())[0] for question in questions])
   metrics = {"top_1": float(np.mean(right)), "questions": float(len(right)), "answerable": float(np.mean(labels >= 0))}
   kinds = {word: words == word for word in QUESTION_WORDS}
   return metrics | {f"top_1/{word}": float(np.mean(right[mine])) for word, mine in kinds.items() if mine.any()}
