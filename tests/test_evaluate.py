@@ -125,6 +125,21 @@ def test_following_a_trainer_that_dies_and_comes_back(run, tmp_path, capsys):
   assert any(key.startswith("eval/test/") for key in rows[2])
 
 
+def test_following_may_begin_before_the_run(run, tmp_path, capsys):
+  workdir = tmp_path / "later"
+  job = threading.Thread(target=evaluate.follow, args=(str(workdir), None, 0.1), daemon=True)
+  job.start()
+  time.sleep(1.0)
+  assert job.is_alive() and not workdir.exists()
+  assert capsys.readouterr().out.count("there is no checkpoint in") == 1
+  shutil.copytree(copy_of(run, tmp_path), workdir)
+  shutil.copy(run / "results.json", workdir)
+  job.join(timeout=120)
+  assert not job.is_alive()
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert [row["step"] for row in rows if row["evaluators"] != "final"] == [2, 4]
+
+
 def test_the_best_checkpoint_is_kept_with_what_it_needs(run, tmp_path):
   workdir = copy_of(run, tmp_path)
   shutil.copy(run / "results.json", workdir)

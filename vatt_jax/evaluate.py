@@ -207,6 +207,8 @@ def follow(
   Evaluators marked "final" wait for the last checkpoint. A trainer that died or is slow is told once, and waited for.
   """
   watcher, work = Watcher(workdir, silent_seconds), _Work(workdir, identity(override), silent_seconds)
+  if not checkpoints.steps(workdir) and not work.finished():
+    say(f"there is no checkpoint in {workdir} yet; waiting for the first one.")
   while True:
     state, step, which = processes.first_decides(work.next)
     if state == _DONE:
