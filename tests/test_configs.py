@@ -39,7 +39,7 @@ CONFIGS = {
   "configs/finetune/ucf101.py": [""],
 }
 EVALUATIONS = {
-  "configs/evaluate/folder.py": ["", "audio", "validation"],
+  "configs/evaluate/folder.py": ["", "audio", "validation", "multiple"],
   "configs/evaluate/probe_esc50.py": ["", "official"],
   "configs/evaluate/probe_hmdb51.py": ["", "official"],
   "configs/evaluate/probe_ucf101.py": ["", "official"],

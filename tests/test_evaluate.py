@@ -79,6 +79,19 @@ def test_following_evaluates_each_checkpoint_once(run):
   assert steps == [2, 4]
 
 
+def test_following_survives_evaluators_without_a_split(run, tmp_path, capsys):
+  """Many data sets have no validation split; the test split is evaluated at the end all the same."""
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  config = smoke_config()
+  config.evaluators.validation.split = "nowhere"
+  evaluate.follow(str(workdir), config, 0.1)
+  assert "step 2: nothing could be evaluated" in capsys.readouterr().out
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert [(row["step"], row["evaluators"]) for row in rows] == [(4, "all")]
+  assert any(key.startswith("eval/test/") for key in rows[0])
+
+
 def copy_of(run, tmp_path):
   """The run as it was before it ended: no results, nothing evaluated, a heartbeat that has stopped."""
   workdir = tmp_path / "copy"
@@ -112,6 +125,21 @@ def test_following_a_trainer_that_dies_and_comes_back(run, tmp_path, capsys):
   assert any(key.startswith("eval/test/") for key in rows[2])
 
 
+def test_following_may_begin_before_the_run(run, tmp_path, capsys):
+  workdir = tmp_path / "later"
+  job = threading.Thread(target=evaluate.follow, args=(str(workdir), None, 0.1), daemon=True)
+  job.start()
+  time.sleep(1.0)
+  assert job.is_alive() and not workdir.exists()
+  assert capsys.readouterr().out.count("there is no checkpoint in") == 1
+  shutil.copytree(copy_of(run, tmp_path), workdir)
+  shutil.copy(run / "results.json", workdir)
+  job.join(timeout=120)
+  assert not job.is_alive()
+  rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
+  assert [row["step"] for row in rows if row["evaluators"] != "final"] == [2, 4]
+
+
 def test_the_best_checkpoint_is_kept_with_what_it_needs(run, tmp_path):
   workdir = copy_of(run, tmp_path)
   shutil.copy(run / "results.json", workdir)
@@ -140,6 +168,19 @@ def test_a_checkpoint_that_is_removed_while_it_is_evaluated_is_survived(run, tmp
   monkeypatch.setattr(checkpoints, "restore_variables", removes)
   evaluate.follow(str(workdir), None, 0.1)
   assert "checkpoint 2 was removed by its run before it was evaluated" in capsys.readouterr().out
+  assert [json.loads(line)["step"] for line in (workdir / "eval.jsonl").read_text().splitlines()] == [4]
+
+
+def test_a_damaged_checkpoint_is_left_out(run, tmp_path, monkeypatch, capsys):
+  workdir = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", workdir)
+  for path in (workdir / "checkpoints" / "2" / "state").rglob("*"):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  monkeypatch.setattr(evaluate, "_is_removed", lambda checkpoint: False)
+  evaluate.follow(str(workdir), None, 0.1)
+  printed = capsys.readouterr().out
+  assert "checkpoints/2 cannot be read" in printed and "It is left out." in printed
   assert [json.loads(line)["step"] for line in (workdir / "eval.jsonl").read_text().splitlines()] == [4]
 
 
@@ -200,6 +241,19 @@ def test_results_that_another_job_took_over_are_not_written(run, tmp_path, capsy
   workdir = copy_of(run, tmp_path)
   metrics = evaluate.evaluate(checkpoints.find(str(workdir)), None, is_mine=lambda: False)
   assert metrics and not (workdir / "eval.jsonl").exists() and "another job took this over" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("field, value, sentence", [
+    ("kind", "retrival", "validation.kind = 'retrival' is not one of retrieval, "),
+    ("when", "evry", "validation.when = 'evry' is not one of every, final"),
+    ("windows", 0, "validation.windows = 0 must be a number of at least 1"),
+])  # fmt: skip
+def test_evaluators_that_make_no_sense_are_named_before_any_runs(field, value, sentence, run, monkeypatch):
+  monkeypatch.setattr(evaluate.jobs.evaluators, "run", None)
+  config = smoke_config()
+  config.evaluators.validation[field] = value
+  with pytest.raises(errors.UserError, match=sentence):
+    evaluate.evaluate(checkpoints.find(str(run)), config)
 
 
 def test_figures_that_nobody_measures_are_named(run):

@@ -80,12 +80,13 @@ def main(argv) -> None:
   if given.follow:
     follow(place, given.config, given.poll_seconds, given.best)
   else:
-    evaluate(checkpoints.find(place), given.config, best=given.best)
+    checkpoint, variables = checkpoints.read(place)
+    evaluate(checkpoint, given.config, best=given.best, variables=variables)
 
 
 def evaluate(
   checkpoint: epath.Path, override: ml_collections.ConfigDict | None, *, when: str | None = None, best: str = "",
-  is_mine: Callable[[], bool] = lambda: True,
+  is_mine: Callable[[], bool] = lambda: True, variables: dict | None = None,
 ) -> dict[str, float]:  # fmt: skip
   """Evaluates one checkpoint, prints, and writes into its workdir; returns the metrics, {} where there is nothing to do.
 
@@ -94,6 +95,7 @@ def evaluate(
     when: "every" or "final": only the evaluators so marked, so that a test set is looked at once. None: all.
     best: a figure: the checkpoint where it is best is kept in WORKDIR/best.
     is_mine: whether the results are still wanted, asked before they are written.
+    variables: of the checkpoint, where they were read already.
   """
   workdir = checkpoints.home(checkpoint)
   manifest = checkpoints.manifest(checkpoint)
@@ -110,7 +112,7 @@ def evaluate(
     with turns.turn("writing"):
       keeper.hold(checkpoint, {name.rsplit("-", 1)[-1] for name in turns.names()})
   mesh = mesh_lib.make_mesh((1, -1, 1))
-  variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
+  variables = jobs.on_devices(checkpoints.restore_variables(checkpoint) if variables is None else variables, mesh)
   found, shown = [], {}
   place = config.data.directory
   for directory in [place] if not place or epath.Path(place).exists() else jobs.starts(place):
@@ -120,7 +122,11 @@ def evaluate(
     found.append(evaluation.run(when, variables, progress=processes.is_first()))
     shown |= evaluation.shown
     if not found[-1]:
-      raise errors.UserError(f"nothing could be evaluated on {inputs.directory}; the lines above say why.")
+      nothing = f"nothing could be evaluated on {inputs.directory}; the lines above say why."
+      if when is None:
+        raise errors.UserError(nothing)
+      say(f"step {manifest['step']}: {nothing}")  # A run may lack what some of its evaluators ask for.
+      return {}
   metrics = mean(found)
   say(f"step {manifest['step']} of {workdir}\n{table(metrics)}")
   look = evaluation.look_inside(variables)
@@ -201,6 +207,8 @@ def follow(
   Evaluators marked "final" wait for the last checkpoint. A trainer that died or is slow is told once, and waited for.
   """
   watcher, work = Watcher(workdir, silent_seconds), _Work(workdir, identity(override), silent_seconds)
+  if not checkpoints.steps(workdir) and not work.finished():
+    say(f"there is no checkpoint in {workdir} yet; waiting for the first one.")
   while True:
     state, step, which = processes.first_decides(work.next)
     if state == _DONE:
@@ -214,10 +222,13 @@ def follow(
     checkpoint, when = epath.Path(workdir) / checkpoints.FOLDER / str(step), _WHEN[which]
     try:
       evaluate(checkpoint, override, when=None if when == "all" else when, best=best, is_mine=work.is_mine)
-    except Exception:
-      if not _is_removed(checkpoint):
+    except Exception as error:
+      if _is_removed(checkpoint):
+        say(f"checkpoint {step} was removed by its run before it was evaluated.")
+      elif isinstance(error, checkpoints.Damaged):
+        say(f"{error} It is left out.")
+      else:
         raise
-      say(f"checkpoint {step} was removed by its run before it was evaluated.")
     finally:
       work.give_back(step, when)
 

@@ -104,9 +104,9 @@ def open_checkpoint(place: str) -> Trained:
   """The model of a workdir (its newest checkpoint), of one `checkpoints/<step>`, or of a converted directory.
 
   Raises:
-    UserError: where there is no checkpoint.
+    UserError: where there is no checkpoint that can be read.
   """
-  checkpoint = checkpoints.find(place)
+  checkpoint, variables = checkpoints.read(place)
   home = checkpoints.home(checkpoint)
   config = ml_collections.ConfigDict(checkpoints.manifest(checkpoint)["config"], convert_dict=True)
   kept, named = home / LABELS, home / ENTITIES
@@ -115,7 +115,7 @@ def open_checkpoint(place: str) -> Trained:
   special = options.text is not None and options.text.special_tokens
   tokenizer = text.load_tokenizer(home, special_tokens=special)
   objective = objectives.build(config, options, tokenizer.vocabulary_size if tokenizer else 0)
-  return Trained(checkpoint, config, objective, options, tokenizer, checkpoints.restore_variables(checkpoint))
+  return Trained(checkpoint, config, objective, options, tokenizer, variables)
 
 
 def starts(init_from: str) -> list[str]:
@@ -287,6 +287,7 @@ class Evaluation:
     self._evaluators = {}
     self.shown = {}
     for name, evaluator in config.evaluators.items():
+      evaluators.check(name, evaluator)
       splits = records_lib.splits(self._setting_of(evaluator).directory)
       if evaluator.split in splits:
         self._evaluators[name] = evaluator
@@ -357,7 +358,7 @@ def load_parameters(state: State, objective, place: str, ignore: str = "") -> tu
   """
   loaded = {}
   for part in starts(place):
-    loaded |= _names(objective.adopt(checkpoints.restore_variables(checkpoints.find(part))))
+    loaded |= _names(objective.adopt(checkpoints.read(part)[1]))
   mine = {"params": state.params, **state.model_state}
   want = _names(mine)
   may_differ = lambda name: bool(ignore) and re.search(ignore, name) is not None

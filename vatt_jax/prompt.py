@@ -162,8 +162,8 @@ def prompt(checkpoint: str, entities: str, output: str, source: str = "templates
       features[f"{kind}_prompts"] = prompt_features(model, prompts, outputs[1])
   if "video_prompts" not in features:
     raise errors.UserError("this checkpoint is no prompter: it was not trained to compare video and text.")
-  origin = checkpoints.find(checkpoint)
-  variables = {**checkpoints.restore_variables(origin), "prompter": features}
+  origin, variables = checkpoints.read(checkpoint)
+  variables = {**variables, "prompter": features}
   manifest = checkpoints.manifest(origin)
   manifest = {
       "step": manifest["step"], "config": manifest["config"], "versions": jobs.versions(),

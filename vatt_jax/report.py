@@ -40,6 +40,7 @@ import tensorflow as tf
 
 from vatt_jax import jobs, storage
 from vatt_jax.data import pipeline
+from vatt_jax.evaluation.classification import ClassifiedSet
 from vatt_jax.evaluation.embeddings import EmbeddedSet
 from vatt_jax.evaluation.report.comparison import Run, write_comparison
 from vatt_jax.training import checkpoints, flops, mesh as mesh_lib, workdir as workdir_lib
@@ -82,7 +83,7 @@ def read(workdir: str, name: str, look: bool = False) -> Run:
   config = ml_collections.ConfigDict(workdir_lib.read_config(workdir), convert_dict=True)
   history = workdir_lib.read_metrics(workdir)
   step, results = newest_results(home, history)
-  parameters, per_clip, sets, inside = 0, math.nan, (), None
+  parameters, per_clip, sets, classified, inside = 0, math.nan, (), (), None
   with (
     contextlib.nullcontext() if look else contextlib.suppress(errors.UserError)
   ):  # Without its data a run has logs still.
@@ -94,15 +95,18 @@ def read(workdir: str, name: str, look: bool = False) -> Run:
     per_clip = flops.model_flops(objective, variables, batch) / config.batch_size
   if look:
     mesh = mesh_lib.make_mesh((1, -1, 1))
-    checkpoint = checkpoints.find(workdir)
+    checkpoint, variables = checkpoints.read(workdir)
     step = checkpoints.manifest(checkpoint)["step"]
     evaluation = jobs.Evaluation(config, objective.on_mesh(mesh), inputs, mesh)
-    variables = jobs.on_devices(checkpoints.restore_variables(checkpoint), mesh)
+    variables = jobs.on_devices(variables, mesh)
     results = {**results, **evaluation.run(None, variables)}
-    sets = tuple(each for each in evaluation.shown.values() if isinstance(each, EmbeddedSet))
+    sets, classified = (
+      tuple(each for each in evaluation.shown.values() if isinstance(each, kind))
+      for kind in (EmbeddedSet, ClassifiedSet)
+    )
     inside = evaluation.look_inside(variables)
   flat = workdir_lib.flatten(config.to_dict())
-  return Run(name, flat, history, results, step, parameters, per_clip, sets, inside)
+  return Run(name, flat, history, results, step, parameters, per_clip, sets, inside, classified)
 
 
 def newest_results(home: epath.Path, history: list[dict]) -> tuple[int, dict]:

@@ -69,6 +69,16 @@ def test_scores_that_are_no_numbers_never_hit():
   assert classification.one_label(scores, np.array([0, 1, 0]))["top_1"] == 0.0
 
 
+def test_of_several_labels_too():
+  """Neither for a clip that has the label nor for one that has not."""
+  scores, labels = np.array([[2.0], [np.nan], [1.0], [np.inf]]), np.array([[1], [1], [0], [0]])
+  last = classification.several_labels(np.array([[2.0], [0.0], [1.0], [0.0]]), labels)
+  assert classification.several_labels(scores, labels) == last
+  assert classification.average_precisions(scores, labels)[0] == last["mean_average_precision"]
+  nothing = classification.several_labels(np.full([4, 1], np.nan), labels)
+  assert nothing["area_under_curve"] == nothing["mean_average_precision"] == 0.5
+
+
 def test_closed_forms_of_one_class():
   """AUC of two normal distributions a distance d apart is Phi(d / sqrt 2), so d' is d; perfect order has AP and AUC 1."""
   quantiles = norm.ppf((np.arange(400) + 0.5) / 400)
@@ -82,6 +92,9 @@ def test_closed_forms_of_one_class():
   assert math.isfinite(perfect["d_prime"])
   nothing = classification.several_labels(np.zeros([800, 1]), labels)
   assert nothing["mean_average_precision"] == nothing["area_under_curve"] == 0.5 and nothing["d_prime"] == 0.0
+  rare = np.concatenate([labels, np.zeros([3200, 1])])
+  nothing = classification.several_labels(np.zeros([4000, 1]), rare)
+  assert nothing["mean_average_precision"] == nothing["chance_mean_average_precision"] == 0.1
 
 
 def test_empty_sets_say_so():
@@ -100,7 +113,7 @@ def test_empty_sets_say_so():
 
 def test_answers_that_nobody_knows_are_wrong():
   scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
-  found = classification.answers(scores, np.array([0, 1, -1, 0]), ["What is it?", "who sings", "what for?", "is it?"])
+  found = classification.answers(scores, np.array([0, 1, -1, 0]), [" What's it?", "who sings", "what for?", "is it?"])
   assert found == {"top_1": 0.5, "questions": 4.0, "answerable": 0.75, "top_1/what": 0.5, "top_1/who": 1.0}
 
 

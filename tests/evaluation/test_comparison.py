@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 
-from tests.evaluation.test_report import Parsed
+from tests.evaluation.test_report import Parsed, looked_inside
+from vatt_jax.evaluation.classification import ClassifiedSet
 from vatt_jax.evaluation.report import comparison
 from vatt_jax.evaluation.report.comparison import Run
 
@@ -58,7 +59,8 @@ def test_figures_stand_beside_chance_and_what_they_cost(tmp_path):
     "Set “test”, seconds a step",
   ]
   assert "video → text: 30 % at GFLOP a clip 2" in cost["text"] and page.find("text", "mark-name", inside=cost)
-  assert "No retrieval was run" in page.section("map")["text"]
+  assert "No retrieval was run" in page.section("similarity")["text"]
+  assert "Nothing was evaluated" in page.section("map")["text"]
   assert len(page.find("path", "curve", inside=page.section("training"))) == 2 * 3
 
 
@@ -70,6 +72,31 @@ def test_sets_and_maps_have_a_column_for_each_run(tmp_path, make_set):
       len(page.find("figure", inside=page.section(anchor))) == 2 * 3
       and "Not evaluated." in page.section(anchor)["text"]
     )
+
+
+def test_features_of_classifiers_and_the_way_through_encoders_too(tmp_path):
+  """Fine-tuned from one start and from another: the same clips on maps side by side."""
+  labels = np.arange(12) % 3
+  said = lambda seed: ClassifiedSet(
+    "test",
+    ["a", "b", "c"],
+    np.eye(3)[labels],
+    labels,
+    {"video/pooled": np.random.default_rng(seed).normal(size=(12, 4))},
+  )
+  first, second, third = runs()
+  compared = [
+    dataclasses.replace(first, classified=(said(0),), inside=looked_inside()),
+    dataclasses.replace(second, classified=(said(1),)),
+    third,
+  ]
+  section = (page := write(tmp_path, compared)).section("map")
+  assert [title["text"] for title in page.find("h3", inside=section)] == [
+    "Set “test”",
+    "Into the encoder and out of it",
+  ]
+  assert len(page.find("svg", "map", inside=section)) == 2 + 2 and section["text"].count("Not evaluated.") == 1 + 2
+  assert section["text"].count("what the classifier stands on") == 2 and "what leaves the shared" in section["text"]
 
 
 def test_runs_that_left_little_are_told(tmp_path):

@@ -1,11 +1,14 @@
 """Evaluators on frozen encoders, with encoders that are known: they see the mean colour, and read colours' names."""
 
+import dataclasses
+
 import ml_collections
 import numpy as np
 import pytest
 
 from configs import common
 from vatt_jax.data import pipeline, records as records_lib
+from vatt_jax.data.label import LabelOptions
 from vatt_jax.data.text import TextOptions
 from vatt_jax.data.video import VideoOptions
 from vatt_jax.errors import UserError
@@ -101,6 +104,30 @@ def test_features_are_computed_once(setting, tmp_path):
   run(config, setting)
   assert len(setting.encode.batches) == 2 * batches + 2 * 2
   assert len(list((tmp_path / "features").iterdir())) == 5
+
+
+class Classifier:
+  """Always right: it is told the labels in the order of the records, four windows in turn."""
+
+  def __init__(self, labels):
+    self.labels, self.seen = np.array(labels), 0
+
+  def __call__(self, variables, batch):
+    rows = (self.seen + np.arange(8)) % 16 % len(self.labels)
+    self.seen += 8
+    return {"video/pooled": np.ones([8, 2], np.float32), "logits": np.eye(len(COLOURS))[self.labels[rows]]}
+
+
+def test_clips_without_a_picture_are_not_classified(setting):
+  """As they are not learned from; each of the others counts once, whatever the batch and the windows."""
+  names = tuple(sorted(COLOURS))
+  records = records_lib.open_split(setting.directory, "test")
+  truth = [names.index(label) for label in records.strings("label")]
+  options = pipeline.InputOptions(video=VIDEO, label=LabelOptions(names=names))
+  setting = dataclasses.replace(setting, encode=Classifier(truth), options=options)
+  found = evaluators.run("mine", common.classification("test", "final", windows=4), setting, {}, 8)
+  assert found.metrics["eval/mine/top_1"] == 1.0 and found.metrics["eval/mine/clips"] == 11.0  # Of 12.
+  assert len(found.shown.labels) == len(found.shown.scores) == len(found.shown.features["video/pooled"]) == 11
 
 
 def test_few_neighbours(setting):

@@ -47,3 +47,13 @@ def test_rounding_makes_ties_which_count_half():
   assert matching.metrics(scores, similarity, 4)["text_to_video/recall_at_1"] == 0.75
   with pytest.raises(NothingToCompare):
     matching.metrics(np.zeros([0, 0]), np.zeros([0, 0]))
+
+
+def test_what_is_no_number_never_wins():
+  nothing = np.full([12, 12], np.nan)
+  found = matching.metrics(nothing, nothing)
+  assert found["text_to_video/recall_at_10"] == 0.0 and found["video_to_text/median_rank"] == 12.0
+  similarity = np.eye(12)
+  similarity[0, 0] = np.nan
+  found = matching.metrics(nothing, similarity)
+  assert found["text_to_video/recall_at_1"] == found["video_to_text/recall_at_1"] == 11 / 12

@@ -31,7 +31,11 @@ def test_balanced_sigmoid_weighs_rare_labels_more():
 
 def test_mix_up_mixes_inputs_and_labels_alike():
   inputs, labels = jnp.eye(6)[:, :, None] * jnp.ones((1, 1, 2)), jnp.eye(6)
-  mixed, targets = classification.mix_up(jax.random.key(0), inputs, labels, 5.0)
+  mixed, targets = classification.mix_up(jax.random.key(0), inputs, labels, jnp.ones(6, bool), 5.0)
   np.testing.assert_allclose(mixed[:, :, 1], targets, atol=1e-6)
   np.testing.assert_allclose(targets.sum(1), 1.0, atol=1e-6)
   assert float(jnp.min(jnp.max(targets, axis=1))) < 1.0
+  some, own = classification.mix_up(jax.random.key(0), inputs, labels, jnp.arange(6) != 2, 5.0)
+  met = np.flatnonzero((np.arange(6) != 2) & (targets[:, 2] > 0))  # Whoever meets the absent one stays as it is.
+  assert len(met) == 1 and not own[met, 2].any() and own[met[0], met[0]] == 1.0
+  np.testing.assert_array_equal(np.delete(own, met, axis=0), np.delete(targets, met, axis=0))

@@ -95,6 +95,15 @@ def test_json_lines(media):
   assert "download it first" in problems.rejected[0].reason
 
 
+@pytest.mark.parametrize("label, names", [
+    ("dog| barking dog |", "dog|barking dog"), (["dog", "a\u2028cat", "dog"], "dog|a cat"), ("|", ""), (["dog|cat"], "dog|cat"),
+    (0, "0"), ("Male speech, man speaking", "Male speech, man speaking"),
+])  # fmt: skip
+def test_several_labels(media, label, names):
+  (unit,), problems = units(media, "a.jsonl", json.dumps({"video": "films/c.mp4", "label": label}))
+  assert unit.requests[0].label == names and not problems.rejected
+
+
 @pytest.mark.parametrize("name, delimiter", [("a.tsv", "\t"), ("a.csv", ";")])
 def test_other_delimiters(media, name, delimiter):
   (unit,), _ = units(media, name, "video|caption\nfilms/c.mp4|a, b\n".replace("|", delimiter))

@@ -181,6 +181,27 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(fit, tmp_path,
   assert checkpoints.steps(str(tmp_path)) == [1, 2]
 
 
+def test_of_a_workdir_the_newest_that_can_be_read_is_read(fit, tmp_path):
+  _, state = fit
+  checkpoint_run(tmp_path, state, [1, 2, 3]).close()
+  (tmp_path / "checkpoints/3/manifest.json").write_text('{"st')
+  for path in (tmp_path / "checkpoints/2/state").rglob("*"):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  said = []
+  with pytest.raises(checkpoints.Damaged, match="checkpoints/2 cannot be read"):
+    checkpoints.read(str(tmp_path), said.append)
+  assert len(said) == 1 and "checkpoints/3 cannot be read" in said[0] and said[0].endswith("Step 2 is used.")
+  (tmp_path / "checkpoints/2").rename(tmp_path / "checkpoints/2.damaged")
+  checkpoint_run(tmp_path, state, [1]).close()
+  assert checkpoints.steps(str(tmp_path)) == [1, 3]
+  found, variables = checkpoints.read(str(tmp_path), said.append)
+  assert found.name == "1" and len(said) == 2
+  np.testing.assert_array_equal(variables["params"]["w"], state.params["w"])
+  with pytest.raises(checkpoints.Damaged, match="checkpoints/3 cannot be read"):  # Asked for by name.
+    checkpoints.read(str(tmp_path / "checkpoints" / "3"))
+
+
 def test_no_checkpoint_is_told(tmp_path):
   with pytest.raises(UserError, match="no checkpoint"):
     checkpoints.find(str(tmp_path))

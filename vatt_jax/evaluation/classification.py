@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import re
 
 import numpy as np
 from scipy import special
@@ -77,7 +78,7 @@ def answers(scores: np.ndarray, labels: np.ndarray, questions: list[str]) -> dic
   if not len(questions):
     raise NothingToCompare("the set has no question that could be read.")
   right = np.argmax(scores, axis=1) == labels
-  words = np.array([(question.lower().split() or [""])[0] for question in questions])
+  words = np.array([re.match("[a-z]*", question.strip().lower())[0] for question in questions])
   metrics = {"top_1": float(np.mean(right)), "questions": float(len(right)), "answerable": float(np.mean(labels >= 0))}
   kinds = {word: words == word for word in QUESTION_WORDS}
   return metrics | {f"top_1/{word}": float(np.mean(right[mine])) for word, mine in kinds.items() if mine.any()}
@@ -86,8 +87,10 @@ def answers(scores: np.ndarray, labels: np.ndarray, questions: list[str]) -> dic
 def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   """Mean average precision, area under the ROC curve and d', each averaged over the classes that occur (and do not always).
 
+  Chance is what equal scores give: the share of clips that have a class, one half, and 0.
+
   Args:
-    scores: float (n, C).
+    scores: float (n, C); those that are not finite come last.
     labels: 0 or 1, (n, C).
 
   Raises:
@@ -98,10 +101,12 @@ def several_labels(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   classes = np.flatnonzero((counts > 0) & (counts < len(labels)))
   if not len(classes):
     raise NothingToCompare("no class has clips with it and clips without it.")
+  scores = _finite(scores)
   precision = [average_precision(scores[:, c], labels[:, c]) for c in classes]
   areas = np.array([area_under_curve(scores[:, c], labels[:, c]) for c in classes])
   return {
     "mean_average_precision": float(np.mean(precision)),
+    "chance_mean_average_precision": float(np.mean(counts[classes] / len(labels))),
     "area_under_curve": float(np.mean(areas)),
     "d_prime": float(np.mean(math.sqrt(2.0) * special.ndtri(np.clip(areas, 1e-9, 1 - 1e-9)))),
     "classes": float(len(classes)),
@@ -148,9 +153,14 @@ def per_class(counts: np.ndarray) -> PerClass:
 
 def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """The average precision of each class, float64 (C,); NaN where no clip has it. Arguments as of `several_labels`."""
-  labels = labels > 0
+  labels, scores = labels > 0, _finite(scores)
   own = lambda c: average_precision(scores[:, c], labels[:, c]) if labels[:, c].any() else np.nan
   return np.array([own(c) for c in range(scores.shape[1])])
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+  """float64; what is not finite is below everything else."""
+  return np.where(np.isfinite(scores), np.asarray(scores, np.float64), np.finfo(np.float64).min)
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:

@@ -30,6 +30,21 @@ class Result:
   shown: EmbeddedSet | ClassifiedSet | Section | None = None
 
 
+def check(name: str, config) -> None:
+  """Whether the evaluator `config.evaluators[name]` says what it must, before anything is trained for it.
+
+  Raises:
+    UserError: it does not; the sentence says what instead.
+  """
+  place = f"config.evaluators.{name}"
+  for field, known in (("kind", tuple(EVALUATORS)), ("when", ("every", "final"))):
+    if config.get(field) not in known:
+      raise UserError(f"{place}.{field} = {config.get(field)!r} is not one of {', '.join(known)}.")
+  for field in ("windows", "batch_size", *(["crops"] if "crops" in config else [])):
+    if not isinstance(config.get(field), int) or config[field] < 1:
+      raise UserError(f"{place}.{field} = {config.get(field)!r} must be a number of at least 1.")
+
+
 def run(name: str, config, setting: Setting, variables: dict, batch_size: int, progress: bool = False) -> Result:
   """Runs the evaluator `config.evaluators[name]`.
 
@@ -39,10 +54,9 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
     batch_size: a multiple of the devices that share a batch.
 
   Raises:
-    UserError: for a split that does not exist, an unknown kind, or a set in which nothing can be compared.
+    UserError: for a split that does not exist, or a set in which nothing can be compared; and as `check`.
   """
-  if config.kind not in EVALUATORS:
-    raise UserError(f"config.evaluators.{name}.kind = {config.kind!r} is not one of {', '.join(EVALUATORS)}.")
+  check(name, config)
   asked = setting.options.text is not None and setting.options.text.examples == "questions"
   records = records_lib.open_split(setting.directory, config.split, "questions" if asked else "clips")
   views = Views(
@@ -124,7 +138,10 @@ def match(name, config, setting, variables, records, views) -> tuple[dict, None]
 
 
 def classify(name, config, setting, variables, records, views) -> tuple[dict, ClassifiedSet | None]:
-  """Labels; `config.average` says what is averaged over views: "logits" or "probabilities"."""
+  """Labels of the clips that have what the model looks at; of questions all count.
+
+  `config.average` says what is averaged over views: "logits" or "probabilities".
+  """
   label = setting.options.label
   if label is None:
     raise UserError(f"config.evaluators.{name} needs labels, and the model of this run has none.")
@@ -137,6 +154,7 @@ def classify(name, config, setting, variables, records, views) -> tuple[dict, Cl
   scores = np.zeros([len(records), label.classes], np.float64)
   truth = np.zeros([len(records), *([label.classes] if label.multiple else [])], np.float32 if label.multiple else int)
   features: dict[str, np.ndarray] = {}
+  here = np.ones([len(records)], bool)
   for rows, batch in views:
     out = jax.device_get(setting.encode(variables, setting.place(batch)))
     scores[rows] += squash[config.average](out["logits"][: len(rows)]) / views.count
@@ -144,12 +162,14 @@ def classify(name, config, setting, variables, records, views) -> tuple[dict, Cl
     for key in [key for key in out if key.endswith("/pooled")]:
       total = features.setdefault(key, np.zeros([len(records), *out[key].shape[1:]], np.float32))
       total[rows] += out[key][: len(rows)] / views.count
+      here[rows] &= batch[f"{key.split('/')[0]}/present"][: len(rows)]
   kept = views.readable()
   if setting.options.text is not None and setting.options.text.examples == "questions":
     asked = [
       b"".join(records_lib.decode(records[int(number)])["questions/text"]).decode("utf-8", "replace") for number in kept
     ]
     return classification.answers(scores[kept], truth[kept], asked), None
+  kept = kept[here[kept]]
   features = {key: value[kept] for key, value in features.items()}
   shown = ClassifiedSet(name, label.names, scores[kept], truth[kept], features, "What the fine-tuned model says.")
   return _measure(scores[kept], truth[kept]), shown

@@ -49,6 +49,7 @@ def metrics(scores: np.ndarray, similarity: np.ndarray, decimals: int | None = N
 
   Args:
     scores: float (texts, videos), NaN where a pair was not looked at: such items come after all others, nearest first.
+      A right item of which neither score nor cosine is a number comes last of all.
     similarity: cosines (texts, videos).
     decimals: to which scores are rounded first (4 in the published evaluation, which makes ties).
   """
@@ -60,7 +61,8 @@ def metrics(scores: np.ndarray, similarity: np.ndarray, decimals: int | None = N
   found = {"pairs": float(seen.sum()), "pairs_of_all": float(seen.mean())}
   for name, table in (("text_to_video", order), ("video_to_text", order.T)):
     right = np.diagonal(table)[:, None]
-    placement = Placement(np.sum(table > right, axis=1), np.sum(table == right, axis=1))
+    better, tied, lost = np.sum(table > right, axis=1), np.sum(table == right, axis=1), np.isnan(right[:, 0])
+    placement = Placement(np.where(lost, len(table) - 1, better), np.where(lost, 1, tied))
     found |= {f"{name}/recall_at_{k}": float(placement.recall_at(k).mean()) for k in CUTOFFS}
     found |= {f"{name}/chance_recall_at_{k}": min(1.0, k / len(table)) for k in CUTOFFS}
     found |= {

@@ -13,10 +13,10 @@ def describe(place: str) -> str:
   Raises:
     UserError: where there is no checkpoint.
   """
-  checkpoint = checkpoints.find(place)
+  checkpoint, variables = checkpoints.read(place)
   manifest = checkpoints.manifest(checkpoint)
   config = manifest["config"]
-  arrays = checkpoints.flat(checkpoints.restore_variables(checkpoint))
+  arrays = checkpoints.flat(variables)
   sums = collections.Counter()
   lines = [f"{checkpoint}, step {manifest['step']}, objective {config['objective']['name']}", ""]
   lines.append(f"{'parameter':60s} {'shape':>20s} {'dtype':>9s} {'mean':>10s} {'deviation':>10s}")

@@ -36,16 +36,20 @@ def sigmoid_loss(logits: jax.Array, labels: jax.Array, present: jax.Array, balan
   return masked_mean(rows, present)
 
 
-def mix_up(rng: jax.Array, inputs: jax.Array, labels: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
+def mix_up(
+  rng: jax.Array, inputs: jax.Array, labels: jax.Array, present: jax.Array, alpha: float
+) -> tuple[jax.Array, jax.Array]:
   """Each row and its label mixed with another row's; shares drawn from Beta(alpha, alpha) (Zhang et al., 2018).
 
   Args:
     inputs: float (B, ...).
     labels: float (B, C).
+    present: bool (B,); rows that meet an absent one stay as they are.
   """
   shares, order = jax.random.split(rng)
   share = jax.random.beta(shares, alpha, alpha, (len(inputs),))
   partner = jax.random.permutation(order, len(inputs))
+  share = jnp.where(present[partner], share, 1.0)
 
   def mixed(x):
     own = share.reshape(-1, *[1] * (x.ndim - 1))

@@ -60,7 +60,7 @@ class ClassifierObjective:
       labels = jax.nn.one_hot(labels, self.model.classes)
     mixing, dropout = jax.random.split(rng)
     if train and self.mix_up:
-      mixed, labels = classification.mix_up(mixing, to_unit_range(batch[patches]), labels, self.mix_up)
+      mixed, labels = classification.mix_up(mixing, to_unit_range(batch[patches]), labels, present, self.mix_up)
       batch = {**batch, patches: mixed}
     logits_of = lambda part: self.model.apply(variables, part, train=train, rngs={"dropout": dropout})["logits"]
     inputs = {key: batch[key] for key in self.batch_keys[:2]}

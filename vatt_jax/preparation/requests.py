@@ -72,11 +72,17 @@ def parse(fields: Mapping[str, object]) -> Request:
   return Request(
     **times,
     captions=tuple(dict.fromkeys(caption for caption in captions if caption)),
-    label=" ".join(str(given.get("label", "")).split()),
+    label=_label(given.get("label", "")),
     language=str(given.get("language", "")).strip(),
     split=split,
     licence=str(given.get("licence", "")).strip(),
   )
+
+
+def _label(value: object) -> str:
+  """Names of classes, each once, joined by `|`; given so or as a list."""
+  parts = [part for name in (value if isinstance(value, list) else [value]) for part in str(name).split("|")]
+  return "|".join(dict.fromkeys(name for part in parts if (name := " ".join(part.split()))))
 
 
 def of_cues(cues: Sequence[Cue], like: Request) -> list[Request]:

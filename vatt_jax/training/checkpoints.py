@@ -23,6 +23,10 @@ MANIFEST = "manifest.json"
 SAFETENSORS = "model.safetensors"  # of an exported directory, instead of `state`
 
 
+class Damaged(UserError):
+  """A checkpoint is there and cannot be read."""
+
+
 class Checkpoints:
   """The checkpoints of one run, for the process that trains.
 
@@ -150,7 +154,40 @@ def restore(checkpoint: epath.Path, like: State) -> State:
 
 
 def restore_variables(checkpoint: epath.Path) -> dict:
-  """The variables {"params": ..., ...} of a checkpoint as host arrays: the average if there is one, no optimizer."""
+  """The variables {"params": ..., ...} of a checkpoint as host arrays: the average if there is one, no optimizer.
+
+  Raises:
+    Damaged: it cannot be read.
+  """
+  try:
+    return _restore_variables(checkpoint)
+  except Exception as error:  # What a damaged file raises depends on where the damage is.
+    raise Damaged(f"checkpoint {checkpoint} cannot be read ({reason(error)}).") from error
+
+
+def read(place: str, report: Callable[[str], None] = processes.say) -> tuple[epath.Path, dict]:
+  """The checkpoint that `find` means, and its variables; of a workdir the newest that can be read.
+
+  Args:
+    report: called with a sentence for each newer one that is damaged.
+
+  Raises:
+    UserError: there is none.
+    Damaged: none can be read.
+  """
+  newest = find(place)
+  older = [] if newest == epath.Path(place) else steps(place)[-2::-1]
+  for checkpoint, following in zip([newest, *(newest.parent / str(step) for step in older)], [*older, None]):
+    try:
+      manifest(checkpoint)
+      return checkpoint, restore_variables(checkpoint)
+    except Damaged as error:
+      if following is None:
+        raise
+      report(f"{error} Step {following} is used.")
+
+
+def _restore_variables(checkpoint: epath.Path) -> dict:
   if (checkpoint / SAFETENSORS).exists():
     return nested(safetensors.numpy.load((checkpoint / SAFETENSORS).read_bytes()))
   checkpointer = ocp.PyTreeCheckpointer()
@@ -235,4 +272,8 @@ def find(place: str) -> epath.Path:
 
 
 def manifest(checkpoint: epath.Path) -> dict:
-  return json.loads((checkpoint / MANIFEST).read_text())
+  """What a checkpoint says of itself. `Damaged` where that cannot be read."""
+  try:
+    return json.loads((checkpoint / MANIFEST).read_text())
+  except ValueError as error:
+    raise Damaged(f"checkpoint {checkpoint} cannot be read ({MANIFEST}: {reason(error)}).") from error

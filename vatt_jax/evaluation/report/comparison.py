@@ -10,6 +10,7 @@ import re
 from etils import epath
 import numpy as np
 
+from vatt_jax.evaluation.classification import ClassifiedSet
 from vatt_jax.evaluation.embeddings import EmbeddedSet
 from vatt_jax.evaluation.inside import Inside
 from vatt_jax.evaluation.report import figures, maps, page, similarity, training
@@ -37,6 +38,7 @@ class Run:
     flops_per_clip: of a training step, model FLOPs; NaN where it is not known.
     sets: embedded evaluation sets; may be empty.
     inside: a look inside of the model.
+    classified: what classifiers said; they may have features.
   """
 
   name: str
@@ -48,6 +50,7 @@ class Run:
   flops_per_clip: float = math.nan
   sets: Sequence[EmbeddedSet] = ()
   inside: Inside | None = None
+  classified: Sequence[ClassifiedSet] = ()
 
   @property
   def step_seconds(self) -> float:
@@ -248,7 +251,7 @@ def _pairs(runs: Sequence[Run]) -> Markup:
       "beside run. AUC: 0.5 knows nothing, 1 is perfect. Overlap: the area that both share, less is better."
     )
   ]
-  parts += _beside(runs, similarity.pair_densities)
+  parts += _beside(runs, lambda run: run.sets, similarity.pair_densities)
   if len(parts) == 1:
     return page.missing("No retrieval was run for this page, so there are no pairs to compare.")
   return join([*parts, similarity.pair_legend()])
@@ -261,22 +264,32 @@ def _maps(runs: Sequence[Run]) -> Markup:
       "in groups and a clip's modalities side by side. Axes and directions mean nothing (t-SNE)."
     )
   ]
-  parts += _beside(runs, lambda embedded: maps.space_maps(embedded)[0])
-  if len(parts) == 1:
-    return page.missing("No retrieval was run for this page, so there is nothing to draw.")
-  return join([*parts, *(maps.space_maps(embedded)[1] for run in runs[:1] for embedded in run.sets[:1])])
+  found = [  # What stands side by side, and how it is drawn: maps and their legend.
+    (lambda run: run.sets, maps.space_maps),
+    (lambda run: [each for each in run.classified if each.features], maps.feature_maps),
+  ]
+  for sets, draw in found:
+    if columns := _beside(runs, sets, lambda each, draw=draw: draw(each)[0]):
+      first = next(each for run in runs for each in sets(run))
+      parts += [*columns, draw(first)[1]]
+  if looked := [run.inside for run in runs if run.inside is not None and len(run.inside)]:
+    drawn = lambda run: maps.inside_maps(run.inside)[0] if any(run.inside is each for each in looked) else ()
+    parts += [tag("h3", "Into the encoder and out of it"), _columns(runs, drawn), maps.inside_maps(looked[0])[1]]
+  return join(parts) if parts[1:] else page.missing("Nothing was evaluated for this page, so there is nothing to draw.")
 
 
-def _beside(runs: Sequence[Run], draw) -> list[Markup]:
-  """For each set: a column for each run, of what `draw` makes of an embedded set."""
+def _beside(runs: Sequence[Run], sets, draw) -> list[Markup]:
+  """For each of the sets that `sets` finds in a run: a column for each run, of what `draw` makes of it."""
   parts = []
-  for name in dict.fromkeys(embedded.name for run in runs for embedded in run.sets):
-    columns = []
-    for run in runs:
-      drawn = [figure for embedded in run.sets if embedded.name == name for figure in draw(embedded)]
-      columns.append(tag("div", tag("h4", run.name), drawn or page.missing("Not evaluated.")))
-    parts += [tag("h3", f"Set “{name}”"), tag("div", columns, class_="beside", style=f"--n:{len(runs)}")]
+  for name in dict.fromkeys(each.name for run in runs for each in sets(run)):
+    drawn = lambda run, name=name: [figure for each in sets(run) if each.name == name for figure in draw(each)]
+    parts += [tag("h3", f"Set “{name}”"), _columns(runs, drawn)]
   return parts
+
+
+def _columns(runs: Sequence[Run], draw) -> Markup:
+  columns = [tag("div", tag("h4", run.name), draw(run) or page.missing("Not evaluated.")) for run in runs]
+  return tag("div", columns, class_="beside", style=f"--n:{len(runs)}")
 
 
 def _units(runs: Sequence[Run]) -> Markup:

@@ -63,8 +63,11 @@ def _with_own_features(classified: Sequence[ClassifiedSet]) -> list[ClassifiedSe
   return found
 
 
-def _classified(classified: ClassifiedSet) -> Markup:
-  """Coloured by the right class; of several labels the first counts."""
+def feature_maps(classified: ClassifiedSet) -> tuple[list[Markup], Markup]:
+  """A map of each of its features, where there are two clips at least, and their legend.
+
+  Coloured by the right class; of several labels the first counts.
+  """
   own = lambda row: np.argmax(row) if row.any() else -1
   numbers = [own(row) for row in classified.labels] if classified.several else classified.labels
   name = lambda number: str(classified.classes[number]) if number >= 0 else ""
@@ -77,11 +80,16 @@ def _classified(classified: ClassifiedSet) -> Markup:
     present[modality] = np.ones(len(labels), bool)
     caption = join([tag("b", output), tag("small", "what the classifier stands on; colours are the right classes")])
     maps.append(clips.map({modality: values}, present, caption))
-  legend = tag("div", maps, clips.legend(present), class_="maps")
-  return join([tag("h3", f"Features of “{classified.name}”"), legend])
+  return [each for each in maps if each], clips.legend(present)
 
 
-def _through(inside: Inside) -> Markup:
+def _classified(classified: ClassifiedSet) -> Markup:
+  found, legend = feature_maps(classified)
+  return join([tag("h3", f"Features of “{classified.name}”"), tag("div", found, legend, class_="maps")])
+
+
+def inside_maps(inside: Inside) -> tuple[list[Markup], Markup]:
+  """Maps of what enters an encoder and of what leaves it, by turns, and their legend."""
   clips = _Clips(inside.captions, inside.languages, inside.labels)
   names = [name for name in MODALITIES if name in inside.inputs]
   groups = [names] if inside.shared else [[name] for name in names]
@@ -90,13 +98,18 @@ def _through(inside: Inside) -> Markup:
     for values, what in ((inside.inputs, "what enters"), (inside.outputs, "what leaves")):
       caption = join([tag("b", " – ".join(names)), tag("small", f"{what} the {'shared ' * inside.shared}encoder")])
       maps.append(clips.map({name: values[name] for name in names}, inside.present, caption))
+  return maps, clips.legend(inside.present)
+
+
+def _through(inside: Inside) -> Markup:
+  found, legend = inside_maps(inside)
   lead = page.lead(
     f"{len(inside)} clips of “{inside.split}”: on the left the mean of the tokens that enter the encoder, on the right "
     "what it makes of them. On the left clips lie by how they look or sound; categories that come together on the right "
     "are the encoder's work."
   )
   title = tag("h3", "Into the encoder and out of it")
-  return join([title, lead, tag("div", maps, class_="maps two"), clips.legend(inside.present)])
+  return join([title, lead, tag("div", found, class_="maps two"), legend])
 
 
 class _Clips:
