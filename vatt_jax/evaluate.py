@@ -56,7 +56,6 @@ from vatt_jax.training.processes import say
 from vatt_jax.training.watcher import Watcher
 
 EVALUATIONS = "eval.jsonl"
-CLAIMS = ".claims"  # files that say which job evaluates what, see `training.claims`
 BESIDE = (text.FOLDER, jobs.LABELS, jobs.ENTITIES)  # what a checkpoint needs of its workdir
 
 
@@ -107,7 +106,7 @@ def evaluate(
     say(f"step {manifest['step']}: no evaluator is marked {when!r}.")
     return {}
   keeper = _keeper(workdir, best, config, mine) if best and processes.is_first() else None
-  turns = claims.Claims(str(workdir / CLAIMS))
+  turns = claims.Claims(str(workdir / claims.FOLDER))
   if keeper:
     with turns.turn("writing"):
       keeper.hold(checkpoint, {name.rsplit("-", 1)[-1] for name in turns.names()})
@@ -242,7 +241,7 @@ class _Work:
 
   def __init__(self, workdir: str, evaluation: str, silent_seconds: float):
     self._workdir, self._evaluation = epath.Path(workdir), evaluation
-    self._claims = claims.Claims(str(self._workdir / CLAIMS), silent_seconds)
+    self._claims = claims.Claims(str(self._workdir / claims.FOLDER), silent_seconds)
     self._claim: claims.Claim | None = None
     self._seen: set[tuple[int, str]] = set()  # by this job; checkpoints that were removed leave no row
     self._told = ""

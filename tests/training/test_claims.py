@@ -1,5 +1,6 @@
 """Work that several jobs share: one at a time, and what the dead leave behind is taken over."""
 
+import os
 import threading
 import time
 
@@ -59,6 +60,18 @@ def test_the_claim_of_a_dead_job_is_taken_over_once(tmp_path):
   assert taken.held()
   taken.give_back()
   assert not list(tmp_path.iterdir())
+
+
+def test_what_the_living_have_is_in_use(tmp_path):
+  clock, folder = Clock(), str(tmp_path)
+  trainer = Claims(folder, silent_seconds=60, clock=clock)
+  assert trainer.steps_in_use() == set()
+  Claims(folder).take("own-400"), Claims(folder).take("writing")
+  (tmp_path / "0a1b-200.0").write_text("")  # Of a job that died.
+  assert trainer.steps_in_use() == {200, 400}  # So far it looks alive.
+  clock.now = 61
+  os.utime(tmp_path / "own-400.0", (1, 1))
+  assert trainer.steps_in_use() == {400}
 
 
 def test_a_job_that_works_stays_the_owner(tmp_path):

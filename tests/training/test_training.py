@@ -11,7 +11,7 @@ import pytest
 
 from configs import common
 from vatt_jax.errors import UserError
-from vatt_jax.training import checkpoints, mesh as mesh_lib, optimizers, sharding, workdir
+from vatt_jax.training import checkpoints, claims, mesh as mesh_lib, optimizers, sharding, workdir
 from vatt_jax.training.state import fingerprint, init_state
 from vatt_jax.training.step import make_step
 
@@ -151,6 +151,18 @@ def checkpoint_run(folder, state, steps):
     store.save(step, state.replace(step=jnp.int32(step)), {"step": step, "config": {}})
   store.wait()
   return store
+
+
+def test_a_checkpoint_that_is_evaluated_is_kept_meanwhile(fit, tmp_path):
+  _, state = fit
+  store = checkpoint_run(tmp_path, state, [1, 2])
+  save = lambda step: (store.save(step, state, {"step": step}), store.wait())
+  with claims.Claims(str(tmp_path / claims.FOLDER)).take("own-1"):
+    save(3)
+    save(4)
+    assert checkpoints.steps(str(tmp_path)) == [1, 3, 4]
+  save(5)
+  assert checkpoints.steps(str(tmp_path)) == [4, 5]
 
 
 def test_checkpoints_keep_the_newest_and_a_readable_manifest(fit, tmp_path):

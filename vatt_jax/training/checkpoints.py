@@ -13,7 +13,8 @@ import safetensors.numpy
 
 from vatt_jax import storage
 from vatt_jax.errors import UserError
-from vatt_jax.training import processes
+from vatt_jax.training import claims, processes
+from vatt_jax.training.claims import Claims
 from vatt_jax.training.sharding import path_name
 from vatt_jax.training.state import State
 from vatt_jax.training.workdir import reason
@@ -32,13 +33,13 @@ class Checkpoints:
 
   Args:
     workdir: of the run.
-    keep: how many of the newest stay.
+    keep: how many of the newest stay; and those that a job beside the run evaluates (`training.claims`).
     report: called with a sentence where something is wrong that a run can live with.
   """
 
   def __init__(self, workdir: str, keep: int = 3, report: Callable[[str], None] = print):
     self._folder = epath.Path(workdir) / FOLDER
-    self._keep, self._report = keep, report
+    self._kept, self._report = _Kept(keep, Claims(str(epath.Path(workdir) / claims.FOLDER))), report
     self._newest = None  # the step that was saved last, or is being saved
     self._failed: set[int] = set()
     self._manager = self._open()
@@ -49,7 +50,9 @@ class Checkpoints:
       "state": ocp.StandardCheckpointHandler(),
       "manifest": ocp.JsonCheckpointHandler(filename=f"../{MANIFEST}"),
     }
-    options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True, enable_async_checkpointing=True)
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=self._kept, create=True, enable_async_checkpointing=True
+    )
     return ocp.CheckpointManager(self._folder.resolve(), item_handlers=handlers, options=options)
 
   def save(self, step: int, state: State, manifest: dict) -> None:
@@ -140,6 +143,23 @@ class Checkpoints:
   def close(self) -> None:
     self._manager.close()
     self._remove_what_failed()
+
+
+class _Kept:
+  """Which checkpoints stay, in the form in which Orbax asks."""
+
+  def __init__(self, keep: int, in_use: Claims):
+    self._keep, self._in_use = keep, in_use
+
+  def should_preserve(self, checkpoints, *, context) -> list[bool]:
+    def steps_in_use():
+      with contextlib.suppress(OSError):  # The checkpoint that is saved now matters more.
+        return tuple(self._in_use.steps_in_use())
+      return ()
+
+    in_use = processes.first_decides(steps_in_use)
+    newest = len(checkpoints) - self._keep
+    return [place >= newest or each.step in in_use for place, each in enumerate(checkpoints)]
 
 
 def restore(checkpoint: epath.Path, like: State) -> State:

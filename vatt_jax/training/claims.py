@@ -11,6 +11,9 @@ import threading
 import time
 
 
+FOLDER = ".claims"  # in a workdir: which job evaluates which checkpoint; a name ends in -STEP
+
+
 class Claims:
   """Pieces of work by name, each done by one job at a time.
 
@@ -62,6 +65,12 @@ class Claims:
     """What is claimed, by jobs that live or died."""
     folder = pathlib.Path(self._folder)
     return {path.stem for path in folder.iterdir()} if folder.exists() else set()
+
+  def steps_in_use(self) -> set[int]:
+    """Of checkpoints that are claimed by jobs that live, as far as this object has seen."""
+    folder = pathlib.Path(self._folder)
+    alive = [name for name in self.names() if not self._is_dead(folder / f"{name}.{_newest(folder, name)}")]
+    return {int(name.rsplit("-", 1)[-1]) for name in alive if name.rsplit("-", 1)[-1].isdigit()}
 
   @contextlib.contextmanager
   def turn(self, name: str, pause_seconds: float = 0.2) -> Iterator[None]:
