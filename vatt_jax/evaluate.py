@@ -137,7 +137,7 @@ def evaluate(
       if keeper and keeper.offer(manifest["step"], metrics):
         say(f"step {manifest['step']} is the best so far, {best} = {metrics[best]:.4g}, and kept in {keeper.place}.")
       row = {"step": manifest["step"], "evaluators": when or "all", "evaluation": identity(override), **metrics}
-      workdir_lib.append_json_line(workdir / EVALUATIONS, row)
+      workdir_lib.put_json_line(workdir / EVALUATIONS, row, same=("step", "evaluators", "evaluation"))
       name = "evaluation" if override is None else f"evaluation_{identity(override)}"
       workdir_lib.log_evaluation(str(workdir), name, manifest["step"], metrics)
       jobs.write_report(str(workdir), config, metrics, shown, look)

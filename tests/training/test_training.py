@@ -3,6 +3,7 @@
 import json
 import os
 
+from etils import epath
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -267,3 +268,16 @@ def test_the_linear_schedule_counts_updates_from_one():
   at = lambda update: float(rate(update - 1))
   assert at(25) == pytest.approx(5e-5) and at(50) == pytest.approx(1e-4) and at(1) > 0
   assert at(525) == pytest.approx(5e-5) and at(1000) == pytest.approx(1e-8)
+
+
+def test_what_is_measured_again_replaces_its_row(tmp_path):
+  path = epath.Path(tmp_path) / "eval.jsonl"
+  put = lambda step, by, value: workdir.put_json_line(
+    path, {"step": step, "by": by, "value": value}, same=("step", "by")
+  )
+  put(1, "own", 0.1), put(1, "other", 0.2), put(2, "own", 0.3)
+  path.write_text(path.read_text() + '{"step": 2, "b')  # cut off by a kill
+  put(1, "own", 0.4)
+  assert [row["value"] for row in workdir.read_json_lines(path)] == [0.2, 0.3, 0.4]
+  put(3, "own", 0.5)
+  assert len(path.read_text().splitlines()) == 4

@@ -50,9 +50,7 @@ class Checkpoints:
       "state": ocp.StandardCheckpointHandler(),
       "manifest": ocp.JsonCheckpointHandler(filename=f"../{MANIFEST}"),
     }
-    options = ocp.CheckpointManagerOptions(
-      preservation_policy=self._kept, create=True, enable_async_checkpointing=True
-    )
+    options = ocp.CheckpointManagerOptions(preservation_policy=self._kept, create=True, enable_async_checkpointing=True)
     return ocp.CheckpointManager(self._folder.resolve(), item_handlers=handlers, options=options)
 
   def save(self, step: int, state: State, manifest: dict) -> None:

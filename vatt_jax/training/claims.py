@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 
-
 FOLDER = ".claims"  # in a workdir: which job evaluates which checkpoint; a name ends in -STEP
 
 

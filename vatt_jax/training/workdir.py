@@ -1,6 +1,6 @@
 """A run's directory: whose it is, what was configured, what was measured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import fcntl
 import json
@@ -213,6 +213,16 @@ def read_json_lines(path: epath.Path) -> list[dict]:
     except ValueError:
       continue
   return rows
+
+
+def put_json_line(path: epath.Path, row: dict, same: Sequence[str]) -> None:
+  """Adds a row, instead of those that agree with it in the fields `same`."""
+  rows = read_json_lines(path)
+  others = [other for other in rows if any(other.get(field) != row.get(field) for field in same)]
+  if len(others) == len(rows):
+    append_json_line(path, row)
+  else:
+    storage.write(path, "".join(json.dumps(finite(each)) + "\n" for each in [*others, row]))
 
 
 def append_json_line(path: epath.Path, row: dict) -> None:
