@@ -1,10 +1,11 @@
 """Errors that are the user's, and how every program ends: 0 done, 2 the user's error (one sentence), 1 a bug."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import importlib
 import os
 import select
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -31,8 +32,12 @@ def run(main: Callable[[list[str]], None] | str) -> None:
     except UserError as error:
       _exit(str(error))
 
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Not in the background, where it is ignored.
+    signal.signal(signal.SIGINT, _interrupted)
   try:
     app.run(guarded, flags_parser=_parse_flags)
+  except KeyboardInterrupt:  # Of `cleaning_up`.
+    _interrupted()
   except BrokenPipeError:
     if _is_read():  # Another pipe.
       raise
@@ -40,6 +45,30 @@ def run(main: Callable[[list[str]], None] | str) -> None:
   finally:
     with contextlib.suppress(OSError):  # A full disk.
       _is_read()
+
+
+INTERRUPTED = 130  # 128 + SIGINT, as of every other program
+
+
+def _interrupted(*_) -> None:
+  """Ctrl-C ends a program there and then: while libraries are loaded or compile, an exception is lost or crashes them."""
+  with contextlib.suppress(Exception):  # Ctrl-C may come while something is being printed.
+    sys.stdout.flush()
+  with contextlib.suppress(OSError):
+    os.write(2, b"\nstopped by Ctrl-C.\n")
+  os._exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def cleaning_up() -> Iterator[None]:
+  """In here Ctrl-C raises KeyboardInterrupt, for who has something to put away first."""
+  if ends_there := signal.getsignal(signal.SIGINT) is _interrupted:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    yield
+  finally:
+    if ends_there:
+      signal.signal(signal.SIGINT, _interrupted)
 
 
 _NOBODY_READS = 141  # Of a program that is cut short because its reader has gone: 128 + SIGPIPE, as of every other one.
@@ -75,7 +104,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
       _exit(f"the config cannot be read: {last_line(error)}")
     _exit(f"{last_line(error)} ({argv[0]} --help lists the flags)")
   except (AttributeError, KeyError) as error:
-    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {last_line(error)}")
+    lines = [line.strip("'\\") for line in last_line(error).split("\\n")]  # KeyErrors of KeyErrors quote each other.
+    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {'. '.join(lines)}")
   except Exception as error:  # A config file is Python: reading one can fail in any way.
     _exit(f"the config cannot be read: {type(error).__name__}: {last_line(error)}")
 
