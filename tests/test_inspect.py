@@ -55,7 +55,8 @@ def test_a_checkpoint(smoke_run):
     (["record"], "inspect record needs --data"),
     (["batch"], "inspect batch needs --config"),
     (["checkpoint"], "inspect checkpoint needs --checkpoint"),
-    (["record", "--data=x", "--records=one"], "--records=one are not numbers"),
+    (["record", "--data=x", "--records=one"], "--records=one must be numbers"),
+    (["record", "--data=x", "--records="], "--records= must be numbers"),
     (["checkpoint", "--checkpoint=/nowhere"], "there is no checkpoint in '/nowhere'"),
 ])  # fmt: skip
 def test_user_errors_are_sentences(arguments, sentence, monkeypatch):
