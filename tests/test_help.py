@@ -129,6 +129,29 @@ def test_ctrl_c_in_the_background_is_ignored_as_ever():
   assert done.stdout == "SIG_IGN\n"
 
 
+def test_what_is_closed_stays_out_of_files(tmp_path):
+  """Files take the numbers of streams that are closed; a library that prints, or a progress bar, must not meet them."""
+  program = f"""
+import os, tqdm
+from vatt_jax import errors
+def main(argv):
+  file = open({str(tmp_path / "file")!r}, "w")
+  for number in tqdm.tqdm([1, 2]):
+    os.write(number, b"x")
+errors.run(main)
+"""
+  done = subprocess.run(["bash", "-c", '"$0" "$@" <&- >&- 2>&-', sys.executable, "-c", program], cwd=ROOT)
+  assert done.returncode == 0 and (tmp_path / "file").read_text() == ""
+
+
+def test_a_full_disk_is_told():
+  """Wherever a program writes."""
+  write = "from vatt_jax import errors; errors.run(lambda _: open('/dev/full', 'w', buffering=1).write('line\\n'))"
+  done = subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, cwd=ROOT)
+  assert done.returncode == 2 and "cannot be written: No space left on device. Make room there" in done.stderr
+  assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
 def test_a_misspelt_field_is_told_in_one_plain_line():
   command = [sys.executable, "-m", "vatt_jax.train", "--config=configs/pretrain/vatt_demo.py", "--config.batch_sise=3"]
   done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

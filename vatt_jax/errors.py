@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import errno
 import importlib
 import os
 import select
@@ -31,7 +32,14 @@ def run(main: Callable[[list[str]], None] | str) -> None:
       (importlib.import_module(main).main if isinstance(main, str) else main)(argv)
     except UserError as error:
       _exit(str(error))
+    except OSError as error:
+      if error.errno not in _NO_PLACE:
+        raise
+      _exit(
+        f"{error.filename or 'a file'} cannot be written: {error.strerror}. Make room there, or choose another place."
+      )
 
+  _open_what_is_closed()
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Not in the background, where it is ignored.
     signal.signal(signal.SIGINT, _interrupted)
   try:
@@ -47,6 +55,14 @@ def run(main: Callable[[list[str]], None] | str) -> None:
       _is_read()
 
 
+def _open_what_is_closed() -> None:
+  """Standard streams that are closed lead nowhere: else the next file has their number, and libraries print into it."""
+  for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    if getattr(sys, name) is None:
+      setattr(sys, name, open(os.devnull, mode))  # It takes the lowest number that is free.
+
+
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # Whoever writes may say it better; nobody has to.
 INTERRUPTED = 130  # 128 + SIGINT, as of every other program
 
 
@@ -76,8 +92,6 @@ _NOBODY_READS = 141  # Of a program that is cut short because its reader has gon
 
 def _is_read() -> bool:
   """Whether what is printed has a reader. Where that has gone, as `head` does, the rest goes nowhere, quietly."""
-  if sys.stdout is None:  # Closed from the start.
-    return True
   poll = select.poll()
   poll.register(sys.stdout, 0)  # Errors are told without being asked for.
   try:
