@@ -48,3 +48,14 @@ def test_what_cannot_be_encoded_is_said(model):
     model.encode(video=np.zeros((4, 32, 32, 3), np.uint8))
   with pytest.raises(UserError, match="no checkpoint"):
     vatt_jax.load("/nowhere")
+
+
+def test_what_would_be_encoded_as_nonsense_is_said(model):
+  frames, wave = np.full((1, 4, 32, 32, 3), 200), np.full((1, 3_200), 3_000)
+  for dtype in (np.float32, np.int64):
+    with pytest.raises(UserError, match=r"video must be uint8, or floats in \[-1, 1\] .* up to 200"):
+      model.encode(video=frames.astype(dtype))
+    with pytest.raises(UserError, match="audio must be int16, or floats .* up to 3000"):
+      model.encode(audio=wave.astype(dtype))
+  with pytest.raises(UserError, match=r"a list of strings, such as \['a red square'\]"):
+    model.encode(text="a red square")
