@@ -1,10 +1,13 @@
 """Trained encoders in Python."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 import vatt_jax
 from vatt_jax.errors import UserError
+from vatt_jax.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,18 @@ def test_what_cannot_be_encoded_is_said(model):
     model.encode(video=np.zeros((4, 32, 32, 3), np.uint8))
   with pytest.raises(UserError, match="no checkpoint"):
     vatt_jax.load("/nowhere")
+
+
+@pytest.mark.parametrize("damage", ["manifest", "state"])
+def test_a_damaged_checkpoint_is_said(smoke_run, tmp_path, damage):
+  place = tmp_path / "copy"
+  shutil.copytree(checkpoints.find(smoke_run), place)
+  if damage == "manifest":
+    (place / checkpoints.MANIFEST).write_text('{"step": 4, "conf')
+  else:
+    shutil.rmtree(place / "state" / "d")
+  with pytest.raises(UserError, match="the checkpoint .*copy cannot be read .*: name another one"):
+    vatt_jax.load(str(place))
 
 
 def test_what_would_be_encoded_as_nonsense_is_said(model):

@@ -150,7 +150,25 @@ def restore(checkpoint: epath.Path, like: State) -> State:
 
 
 def restore_variables(checkpoint: epath.Path) -> dict:
-  """The variables {"params": ..., ...} of a checkpoint as host arrays: the average if there is one, no optimizer."""
+  """The variables {"params": ..., ...} of a checkpoint as host arrays: the average if there is one, no optimizer.
+
+  Raises:
+    UserError: where it is damaged.
+  """
+  try:
+    return _read_variables(checkpoint)
+  except Exception as error:  # What a damaged file raises depends on where the damage is.
+    raise _damaged(checkpoint, error) from error
+
+
+def _damaged(checkpoint: epath.Path, error: Exception) -> UserError:
+  return UserError(
+    f"the checkpoint {checkpoint} cannot be read ({reason(error)}): name another one, such as an older checkpoints/<step>, "
+    "or restore it from a copy."
+  )
+
+
+def _read_variables(checkpoint: epath.Path) -> dict:
   if (checkpoint / SAFETENSORS).exists():
     return nested(safetensors.numpy.load((checkpoint / SAFETENSORS).read_bytes()))
   checkpointer = ocp.PyTreeCheckpointer()
@@ -235,4 +253,8 @@ def find(place: str) -> epath.Path:
 
 
 def manifest(checkpoint: epath.Path) -> dict:
-  return json.loads((checkpoint / MANIFEST).read_text())
+  """What a checkpoint says of itself. UserError where that is damaged, OSError where there is none."""
+  try:
+    return json.loads((checkpoint / MANIFEST).read_text())
+  except ValueError as error:
+    raise _damaged(checkpoint, error) from error
