@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from configs.finetune import kinetics400
 from tests.runs import smoke_config
 from vatt_jax import errors, inspect as program
 from vatt_jax.data import audio, patches, video
@@ -42,6 +43,13 @@ def test_the_page_of_a_batch(miniature, tmp_path):
   assert "video/patches: uint8" in page
   batch.write(config, [0, 1], 1, str(tmp_path / "again.html"))
   assert (tmp_path / "again.html").read_text() != page  # Another visit, other crops.
+
+
+def test_the_page_of_a_config_that_leaves_its_patches_to_what_it_starts_from(miniature, tmp_path):
+  config = kinetics400.get_config("smoke")
+  config.data.directory = miniature
+  batch.write(config, [0], 0, str(tmp_path / "batch.html"))
+  assert "data:image/jpeg" in (tmp_path / "batch.html").read_text()
 
 
 def test_a_checkpoint(smoke_run):
