@@ -1,10 +1,13 @@
 """Trained encoders in Python."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 import vatt_jax
 from vatt_jax.errors import UserError
+from vatt_jax.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +51,26 @@ def test_what_cannot_be_encoded_is_said(model):
     model.encode(video=np.zeros((4, 32, 32, 3), np.uint8))
   with pytest.raises(UserError, match="no checkpoint"):
     vatt_jax.load("/nowhere")
+
+
+@pytest.mark.parametrize("damage", ["manifest", "state"])
+def test_a_damaged_checkpoint_is_said(smoke_run, tmp_path, damage):
+  place = tmp_path / "copy"
+  shutil.copytree(checkpoints.find(smoke_run), place)
+  if damage == "manifest":
+    (place / checkpoints.MANIFEST).write_text('{"step": 4, "conf')
+  else:
+    shutil.rmtree(place / "state" / "d")
+  with pytest.raises(UserError, match="checkpoint .*copy cannot be read"):
+    vatt_jax.load(str(place))
+
+
+def test_what_would_be_encoded_as_nonsense_is_said(model):
+  frames, wave = np.full((1, 4, 32, 32, 3), 200), np.full((1, 3_200), 3_000)
+  for dtype in (np.float32, np.int64):
+    with pytest.raises(UserError, match=r"video must be uint8, or floats in \[-1, 1\] .* up to 200"):
+      model.encode(video=frames.astype(dtype))
+    with pytest.raises(UserError, match="audio must be int16, or floats .* up to 3000"):
+      model.encode(audio=wave.astype(dtype))
+  with pytest.raises(UserError, match=r"a list of strings, such as \['a red square'\]"):
+    model.encode(text="a red square")

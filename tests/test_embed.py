@@ -72,6 +72,8 @@ def test_an_index_of_another_checkpoint_is_refused(smoke_run, folder, tmp_path, 
     (["--index=a.npz", "--query=a", "film.mp4"], "not both"),
     (["--index=a.npz", "--query=a", "--in=smell"], "'smell' is not one of video, audio, text"),
     (["--index=a.npz", "--query_media=/nowhere.mp4"], "--query_media=/nowhere.mp4 does not exist"),
+    (["--index=a.npz", "--query_media=/"], "--query_media=/ is not a file"),
+    (["--index=a.npz", "--query=  "], "--query is blank"),
     (["--index=/nowhere.npz", "--query=a"], "there is no index /nowhere.npz"),
     (["--checkpoint=/nowhere", "--output=a.npz", "--text=a"], "there is no checkpoint in '/nowhere'"),
 ])  # fmt: skip

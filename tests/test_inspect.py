@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from configs.finetune import kinetics400
 from tests.runs import smoke_config
 from vatt_jax import errors, inspect as program
 from vatt_jax.data import audio, patches, video
@@ -44,6 +45,13 @@ def test_the_page_of_a_batch(miniature, tmp_path):
   assert (tmp_path / "again.html").read_text() != page  # Another visit, other crops.
 
 
+def test_the_page_of_a_config_that_leaves_its_patches_to_what_it_starts_from(miniature, tmp_path):
+  config = kinetics400.get_config("smoke")
+  config.data.directory = miniature
+  batch.write(config, [0], 0, str(tmp_path / "batch.html"))
+  assert "data:image/jpeg" in (tmp_path / "batch.html").read_text()
+
+
 def test_a_checkpoint(smoke_run):
   said = checkpoint.describe(smoke_run)
   assert "objective vatt" in said and "params/video/patch_projection/kernel" in said
@@ -55,7 +63,8 @@ def test_a_checkpoint(smoke_run):
     (["record"], "inspect record needs --data"),
     (["batch"], "inspect batch needs --config"),
     (["checkpoint"], "inspect checkpoint needs --checkpoint"),
-    (["record", "--data=x", "--records=one"], "--records=one are not numbers"),
+    (["record", "--data=x", "--records=one"], "--records=one must be numbers"),
+    (["record", "--data=x", "--records="], "--records= must be numbers"),
     (["checkpoint", "--checkpoint=/nowhere"], "there is no checkpoint in '/nowhere'"),
 ])  # fmt: skip
 def test_user_errors_are_sentences(arguments, sentence, monkeypatch):

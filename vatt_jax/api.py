@@ -117,6 +117,8 @@ class Model:
 
   def _ids(self, text) -> np.ndarray:
     length = self._track("text").length if self._pads_ids else 0
+    if isinstance(text, str):  # Else each of its letters were a caption.
+      raise UserError(f"text must be a list of strings, such as [{text[:40]!r}].")
     if not isinstance(text, np.ndarray | jax.Array) and any(isinstance(line, str) for line in text):
       if self.tokenizer is None:
         raise UserError(
@@ -264,7 +266,7 @@ def _video_patches(video: np.ndarray, patch: tuple[int, int, int]) -> tuple[np.n
     raise UserError(f"video must be (B, T, H, W, 3), not {video.shape}.")
   if any(n < p or n % p for n, p in zip(video.shape[1:4], patch)):
     raise UserError(f"video of {video.shape[1:4]} (T, H, W) does not divide into patches of {tuple(patch)}.")
-  video = video if video.dtype == np.uint8 else video.astype(np.float32)
+  video = video if video.dtype == np.uint8 else _floats(video, "video", "uint8", "x / 127.5 - 1")
   grid = tuple(n // p for n, p in zip(video.shape[1:4], patch))
   (T, H, W), (t, h, w) = grid, patch
   cut = video.reshape(-1, T, t, H, h, W, w, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
@@ -276,12 +278,23 @@ def _audio_patches(audio: np.ndarray, options: audio_lib.AudioOptions) -> tuple[
     audio = audio[..., 0]
   if audio.ndim != 2:
     raise UserError(f"audio must be (B, S), not {audio.shape}.")
+  audio = audio if audio.dtype == np.int16 else _floats(audio, "audio", "int16", "x / 32768")
   if options.spectrogram:
     return audio_lib.spectrograms(audio, options)
   if audio.shape[1] < options.patch or audio.shape[1] % options.patch:
     raise UserError(f"audio of {audio.shape[1]} samples does not divide into patches of {options.patch}.")
-  audio = audio if audio.dtype == np.int16 else audio.astype(np.float32)
   return audio.reshape(len(audio), -1, options.patch), (audio.shape[1] // options.patch,)
+
+
+_FAR_OUT = 10.0  # Whatever overshoots [-1, 1] stays below; pixels and samples as whole numbers do not.
+
+
+def _floats(signal: np.ndarray, what: str, whole: str, scaled: str) -> np.ndarray:
+  """A signal in [-1, 1]; UserError where whole numbers were only made floats of, or are of another width."""
+  largest = np.abs(signal.astype(np.float32)).max(initial=0)
+  if not jax.numpy.issubdtype(signal.dtype, jax.numpy.floating) or largest > _FAR_OUT:
+    raise UserError(f"{what} must be {whole}, or floats in [-1, 1] ({scaled}), not {signal.dtype} up to {largest:g}.")
+  return signal.astype(np.float32)
 
 
 def _resized(variables: dict, grids: dict[str, tuple[int, ...]]) -> dict:

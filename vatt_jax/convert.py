@@ -162,7 +162,7 @@ def _request_of(place: epath.Path) -> dict | None:
   """What a finished conversion was asked for, or None."""
   try:
     found = checkpoints.manifest(place).get("conversion", {})
-  except (OSError, ValueError):
+  except (OSError, errors.UserError):
     return None
   known = {"from", "sha256", *(field.name for field in dataclasses.fields(Options))}
   return {name: value for name, value in found.items() if name in known}

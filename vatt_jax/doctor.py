@@ -29,6 +29,7 @@ OPTIONAL = (
   ("libtpu", "TPUs, and `plan --topology=tpu:...`", 'python -m pip install "jax[tpu]==0.10.2"'),
   ("jax-cuda13-plugin", "NVIDIA GPUs, and `plan --topology=gpu:...`", 'python -m pip install "jax[cuda13]==0.10.2"'),
   ("apache-beam", "`prepare --beam`", "python -m pip install -r launch/beam-requirements.txt"),
+  ("HanTa", "`prompt --nouns_from`", "python -m pip install -r launch/nouns-requirements.txt"),
 )
 GOOD, NOTE, BAD = "ok", "note", "MISSING"
 Line = tuple[str, str, str]  # GOOD, NOTE or BAD; what; what was found

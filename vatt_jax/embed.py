@@ -33,6 +33,8 @@ def main(argv: list[str]) -> None:
   asked = [name for name in ("query", "query_media") if given[name].value]
   if given.index and (given.output or given.text or argv[1:]):
     raise errors.UserError("either --output=FILE.npz with media, or --index=FILE.npz with a query; not both.")
+  if given.query and not given.query.strip():
+    raise errors.UserError('--query is blank: it takes words, such as --query="a dog barks".')
   if given.index and len(asked) != 1:
     raise errors.UserError('--index=FILE.npz needs one query: --query="a dog barks" or --query_media=FILE.')
   if given.index:
@@ -61,13 +63,14 @@ def embed(checkpoint: str, output: str, media: list[str], sentences: list[str]) 
 
   given = flags.FLAGS
   try:
-    index, rejected = making.embed(
-      trained, found, output, clip_seconds=given.clip_seconds, batch_size=given.batch_size, workers=given.workers,
-      progress=True,
-    )  # fmt: skip
+    with errors.cleaning_up():
+      index, rejected = making.embed(
+        trained, found, output, clip_seconds=given.clip_seconds, batch_size=given.batch_size, workers=given.workers,
+        progress=True,
+      )  # fmt: skip
   except KeyboardInterrupt:
     print("\nStopped. What is embedded is kept; the same command goes on from there.", file=sys.stderr)
-    sys.exit(130)
+    sys.exit(errors.INTERRUPTED)
   counts = ", ".join(f"{len(index.rows(name))} {name}" for name in MODALITIES if len(index.rows(name)))
   print(
     f"{output}: {len(index.about['sources'])} sources, windows: {counts}; left out: {len(problems) + len(rejected)}."
@@ -83,7 +86,8 @@ def search(path: str, sentence: str | None, media: str | None) -> None:
 
   targets = _targets(flags.FLAGS["in"].value or [])
   if media and not os.path.isfile(media):
-    raise errors.UserError(f"--query_media={media} does not exist.")
+    what = "is not a file" if os.path.exists(media) else "does not exist"
+    raise errors.UserError(f"--query_media={media} {what}.")
   from vatt_jax.search import encoder, index as index_lib, query, sources
   from vatt_jax.training.state import fingerprint
 

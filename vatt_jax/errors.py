@@ -1,10 +1,12 @@
 """Errors that are the user's, and how every program ends: 0 done, 2 the user's error (one sentence), 1 a bug."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
+import errno
 import importlib
 import os
 import select
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -30,9 +32,20 @@ def run(main: Callable[[list[str]], None] | str) -> None:
       (importlib.import_module(main).main if isinstance(main, str) else main)(argv)
     except UserError as error:
       _exit(str(error))
+    except OSError as error:
+      if error.errno not in _NO_PLACE:
+        raise
+      _exit(
+        f"{error.filename or 'a file'} cannot be written: {error.strerror}. Make room there, or choose another place."
+      )
 
+  _open_what_is_closed()
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Not in the background, where it is ignored.
+    signal.signal(signal.SIGINT, _interrupted)
   try:
     app.run(guarded, flags_parser=_parse_flags)
+  except KeyboardInterrupt:  # Of `cleaning_up`.
+    _interrupted()
   except BrokenPipeError:
     if _is_read():  # Another pipe.
       raise
@@ -42,13 +55,43 @@ def run(main: Callable[[list[str]], None] | str) -> None:
       _is_read()
 
 
+def _open_what_is_closed() -> None:
+  """Standard streams that are closed lead nowhere: else the next file has their number, and libraries print into it."""
+  for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    if getattr(sys, name) is None:
+      setattr(sys, name, open(os.devnull, mode))  # It takes the lowest number that is free.
+
+
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # Whoever writes may say it better; nobody has to.
+INTERRUPTED = 130  # 128 + SIGINT, as of every other program
+
+
+def _interrupted(*_) -> None:
+  """Ctrl-C ends a program there and then: while libraries are loaded or compile, an exception is lost or crashes them."""
+  with contextlib.suppress(Exception):  # Ctrl-C may come while something is being printed.
+    sys.stdout.flush()
+  with contextlib.suppress(OSError):
+    os.write(2, b"\nstopped by Ctrl-C.\n")
+  os._exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def cleaning_up() -> Iterator[None]:
+  """In here Ctrl-C raises KeyboardInterrupt, for who has something to put away first."""
+  if ends_there := signal.getsignal(signal.SIGINT) is _interrupted:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    yield
+  finally:
+    if ends_there:
+      signal.signal(signal.SIGINT, _interrupted)
+
+
 _NOBODY_READS = 141  # Of a program that is cut short because its reader has gone: 128 + SIGPIPE, as of every other one.
 
 
 def _is_read() -> bool:
   """Whether what is printed has a reader. Where that has gone, as `head` does, the rest goes nowhere, quietly."""
-  if sys.stdout is None:  # Closed from the start.
-    return True
   poll = select.poll()
   poll.register(sys.stdout, 0)  # Errors are told without being asked for.
   try:
@@ -75,7 +118,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
       _exit(f"the config cannot be read: {last_line(error)}")
     _exit(f"{last_line(error)} ({argv[0]} --help lists the flags)")
   except (AttributeError, KeyError) as error:
-    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {last_line(error)}")
+    lines = [line.strip("'\\") for line in last_line(error).split("\\n")]  # KeyErrors of KeyErrors quote each other.
+    _exit(f"a --config.NAME=VALUE names a field that the config does not have: {'. '.join(lines)}")
   except Exception as error:  # A config file is Python: reading one can fail in any way.
     _exit(f"the config cannot be read: {type(error).__name__}: {last_line(error)}")
 

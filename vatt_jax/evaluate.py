@@ -77,7 +77,8 @@ def main(argv) -> None:
   storage.retry_passing_errors()
   jobs.compilation_cache()
   if given.follow:
-    follow(place, given.config, given.poll_seconds, given.best)
+    with errors.cleaning_up():  # Its claims are given back.
+      follow(place, given.config, given.poll_seconds, given.best)
   else:
     checkpoint, variables = checkpoints.read(place)
     evaluate(checkpoint, given.config, best=given.best, variables=variables)

@@ -26,9 +26,9 @@ def main(argv: list[str]) -> None:
   if not given[needed].value:
     raise errors.UserError(f"inspect {argv[1]} needs --{needed}.")
   try:
-    numbers = [int(number) for number in given.records]
+    numbers = [int(number) for number in given.records or [""]]
   except ValueError as error:
-    raise errors.UserError(f"--records={','.join(given.records)} are not numbers such as 0,7.") from error
+    raise errors.UserError(f"--records={','.join(given.records)} must be numbers such as 0,7.") from error
   if argv[1] == "record":
     from vatt_jax.inspection import record
 

@@ -188,24 +188,25 @@ def _prepare(units, source: str, output: str, options: dict, what: dict) -> None
   from vatt_jax.preparation import dataset, summary
 
   try:
-    outcome = dataset.prepare(
-      units,
-      output,
-      source=source,
-      options=options,
-      check_disk=_CHECK_DISK.value,
-      workers=_WORKERS.value,
-      file_timeout_seconds=_FILE_TIMEOUT_SECONDS.value,
-      beam=_BEAM.value,
-      **what,
-    )
+    with errors.cleaning_up():
+      outcome = dataset.prepare(
+        units,
+        output,
+        source=source,
+        options=options,
+        check_disk=_CHECK_DISK.value,
+        workers=_WORKERS.value,
+        file_timeout_seconds=_FILE_TIMEOUT_SECONDS.value,
+        beam=_BEAM.value,
+        **what,
+      )
   except OSError as error:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
       raise
     raise errors.UserError(f"{output} cannot be written: {error.strerror}. What is decoded is kept.") from error
   except KeyboardInterrupt:
     print("\nStopped. What is decoded is kept; the same command goes on from there.", file=sys.stderr)
-    sys.exit(130)
+    sys.exit(errors.INTERRUPTED)
   print(summary.table(outcome.preparation, epath.Path(output)))
   state = "is complete and nothing has changed" if outcome.unchanged else "is ready"
   print(f"\n{output} {state}: {outcome.preparation['accepted']:,} clips.")

@@ -55,6 +55,8 @@ def main(argv) -> None:
   names = given.names or [epath.Path(place).name for place in given.compare]
   if len(names) != len(given.compare):
     raise errors.UserError(f"--names has {len(names)} names for {len(given.compare)} runs.")
+  for place in given.compare:
+    _check_run(place)
   tf.config.set_visible_devices([], "GPU")
   storage.retry_passing_errors()
   jobs.compilation_cache()
@@ -77,9 +79,8 @@ def read(workdir: str, name: str, look: bool = False) -> Run:
   Raises:
     UserError: where there is no run, or, with `look`, no checkpoint or data set.
   """
+  _check_run(workdir)
   home = epath.Path(workdir)
-  if not (home / "config.json").exists():
-    raise errors.UserError(f"{workdir} is not the workdir of a run: it has no config.json.")
   config = ml_collections.ConfigDict(workdir_lib.read_config(workdir), convert_dict=True)
   history = workdir_lib.read_metrics(workdir)
   step, results = newest_results(home, history)
@@ -107,6 +108,11 @@ def read(workdir: str, name: str, look: bool = False) -> Run:
     inside = evaluation.look_inside(variables)
   flat = workdir_lib.flatten(config.to_dict())
   return Run(name, flat, history, results, step, parameters, per_clip, sets, inside, classified)
+
+
+def _check_run(workdir: str) -> None:
+  if not (epath.Path(workdir) / "config.json").exists():
+    raise errors.UserError(f"{workdir} is not the workdir of a run: it has no config.json.")
 
 
 def newest_results(home: epath.Path, history: list[dict]) -> tuple[int, dict]:

@@ -129,6 +129,8 @@ def _set_up(config, workdir: str, monitor: Monitor) -> _Run:
   # ---- Data: batch k is a function of k.
   inputs = jobs.open_inputs(config, workdir)
   records, order = _training_data(config, inputs)
+  if not config.data.directory and not config.data.get("mixture"):
+    say("no --config.data.directory: trains on miniature clips made on the spot.")
   say(f"data: {len(records):,} training clips in {records.directory}, {len(order.groups)} group(s)")
   broken = _Broken(records)
   stream = lambda first: pipeline.training_batches(

@@ -91,6 +91,15 @@ def test_stopped_it_goes_on(trained, tmp_path, monkeypatch):
   assert [file.name for file in tmp_path.iterdir()] == ["media.npz"]
 
 
+def test_two_at_one_index_would_lose_rows(trained, tmp_path):
+  path, words = tmp_path / "media.npz", [sources.Source("one", is_text=True)]
+  with making._alone(epath.Path(path)):
+    with pytest.raises(UserError, match="another process is embedding into .*media.npz right now"):
+      making.embed(trained, words, str(path))
+  making.embed(trained, words, str(path))
+  assert [file.name for file in tmp_path.iterdir()] == ["media.npz"]
+
+
 def test_another_checkpoint_or_window_is_refused(made, trained, tmp_path):
   path = tmp_path / "media.npz"
   path.write_bytes(made[0].read_bytes())

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from vatt_jax.data import patches, random
+from vatt_jax.data import patches, random, ranges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,8 @@ class AudioOptions:
   mel_high_hz: float = 7600.0
 
   def __post_init__(self):
+    cut = "spectrogram_patch" if self.spectrogram else "patch"
+    ranges.check(self, positive=("samples", "sample_rate_hz", cut), shares=("drop_rate",))
     if self.pad not in ("loop", "zero"):
       raise ValueError(f"pad {self.pad!r} is not one of loop, zero")
     if self.stride < 1:

@@ -295,7 +295,10 @@ def _span_example(parsed, place, duration, options, train):
 
 
 def _label_example(name, options):
-  encode = lambda name: label.encode_label(name.decode("utf-8", "replace"), options)
+  text_of = lambda name: (
+    np.asarray(name).item().decode("utf-8", "replace")
+  )  # An array of it where TensorFlow runs eagerly.
+  encode = lambda name: label.encode_label(text_of(name), options)
   shape, dtype = ([options.classes], tf.float32) if options.multiple else ([], tf.int32)
   return tf.ensure_shape(tf.numpy_function(encode, [name], dtype, stateful=False), shape)
 

@@ -10,6 +10,7 @@ import sentencepiece
 import tokenizers
 
 from vatt_jax import storage
+from vatt_jax.data import ranges
 from vatt_jax.errors import UserError
 
 EXAMPLES = ("clips", "captions", "questions")
@@ -35,6 +36,7 @@ class TextOptions:
   examples: str = "clips"
 
   def __post_init__(self):
+    ranges.check(self, positive=("length", "candidates"))
     if self.examples not in EXAMPLES:
       raise ValueError(f"examples {self.examples!r} is not one of {', '.join(EXAMPLES)}")
 

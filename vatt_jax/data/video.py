@@ -8,7 +8,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from vatt_jax.data import images, random
+from vatt_jax.data import images, random, ranges
 
 CROPS = ("inception", "vgg", "random", "centre", "squash", "whole")
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -77,6 +77,9 @@ class VideoOptions:
     for name, values in known.items():
       if getattr(self, name) not in values:
         raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(map(repr, values))}")
+    ranges.check(self, positive=("frames", "frames_per_second", "size", "patch"), shares=("drop_rate",))
+    if len(self.patch) != 3:
+      raise ValueError(f"patch {self.patch} is not (t, h, w)")
     if self.windows < 1 or (self.windows > 1 and self.sampling != "window"):
       raise ValueError(f'windows {self.windows} is not at least 1, or above 1 without sampling "window"')
     if any(n % p for n, p in zip((self.frames, *self.pixels), self.patch)):

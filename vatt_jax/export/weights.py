@@ -68,5 +68,5 @@ def _request_of(place: epath.Path) -> dict | None:
   try:
     found = checkpoints.manifest(place)["export"]
     return {name: found[name] for name in ("fingerprint", "files")}
-  except (OSError, ValueError, KeyError):
+  except (OSError, UserError, KeyError):
     return None

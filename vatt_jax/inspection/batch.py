@@ -33,7 +33,9 @@ def write(config, numbers: Sequence[int], epoch: int, path: str) -> None:
   Raises:
     UserError: for a data set or a record that does not exist, or a page that cannot be written.
   """
-  inputs = jobs.open_inputs(config, str(epath.Path(path).parent))
+  workdir = str(epath.Path(path).parent)
+  jobs.complete(config, workdir)
+  inputs = jobs.open_inputs(config, workdir)
   records = open_numbers(inputs.directory, "train", numbers)
   example = pipeline.example_function(inputs.options, inputs.tokenizer, config.seed, train=True)
   sections = []

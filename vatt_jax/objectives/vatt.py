@@ -54,6 +54,8 @@ class Contrast:
       raise ValueError(f"loss {self.loss!r} is not one of {', '.join(LOSSES)}")
     if self.temperature <= 0:
       raise ValueError(f"temperature {self.temperature} is not positive")
+    if self.weight < 0:
+      raise ValueError(f"the weight of a pair is {self.weight}, and not at least 0")
 
   def start(self) -> dict[str, jax.Array]:
     """What is learned of it, before the first step."""

@@ -1,8 +1,11 @@
 """Fills an index: media are decoded by worker processes and embedded in batches; what is done survives a stop."""
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import fcntl
 import functools
+import os
 import time
 
 from etils import epath
@@ -44,7 +47,8 @@ def embed(
     The index, and the sources that could not be used, with the reasons.
 
   Raises:
-    UserError: where `output` was made by another checkpoint or with other windows, or nothing could be embedded.
+    UserError: where `output` was made by another checkpoint or with other windows, another process is at it, or nothing
+      could be embedded.
   """
   path = epath.Path(output)
   encoder = Encoder(trained, batch_size)
@@ -55,30 +59,56 @@ def embed(
     "fingerprint": fingerprint(trained.variables["params"]),
     "clip_seconds": decoding.clip_seconds,
   }
-  done = _Done(path, about)
-  todo, problems = done.missing(sources)
-  batches = _Batches(encoder, done)
-  read = functools.partial(sources_lib.read, options=decoding, modalities=encoder.modalities)
-  with tqdm.tqdm(total=len(todo), desc="embedding", unit="file", disable=not progress) as bar:
+  with _alone(path):
+    done = _Done(path, about)
+    todo, problems = done.missing(sources)
+    batches = _Batches(encoder, done)
+    read = functools.partial(sources_lib.read, options=decoding, modalities=encoder.modalities)
+    with tqdm.tqdm(total=len(todo), desc="embedding", unit="file", disable=not progress) as bar:
+      try:
+        for source, reading in pool.each(read, todo, workers=workers, timeout_seconds=FILE_TIMEOUT_SECONDS):
+          if isinstance(reading, pool.Crashed | pool.Hung):
+            reading = sources_lib.Reading(rejected=_why(reading))
+          for warning in reading.warnings:
+            bar.write(f"{source.name}: {warning}.")
+          if reading.rejected:
+            problems.append(Problem(source.name, reading.rejected))
+            bar.write(f"{source.name} is left out: {reading.rejected}.")
+          batches.add(source, reading.windows)
+          done.save_now_and_then()
+          bar.update()
+        batches.finish()
+      finally:
+        done.save_unfinished()
+    if not any(done.rows.values()):
+      raise UserError(f"nothing could be embedded: none of {len(sources)} sources can be used by this model.")
+    say(f"{len(todo) - sum(not done.rows.get(each.name) for each in todo)} new, {len(done.rows)} in all")
+    return done.finish(), problems
+
+
+@contextlib.contextmanager
+def _alone(path: epath.Path) -> Iterator[None]:
+  """Holds the index for this process: of two, the one that ends first would lose its rows. Buckets have no locks."""
+  if "://" in str(path):
+    yield
+    return
+  lock = path.with_name(f".{path.name}.lock")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(lock, "w")
+  except OSError as error:
+    raise UserError(f"--output={path} cannot be written: {error.strerror}.") from error
+  with file:
     try:
-      for source, reading in pool.each(read, todo, workers=workers, timeout_seconds=FILE_TIMEOUT_SECONDS):
-        if isinstance(reading, pool.Crashed | pool.Hung):
-          reading = sources_lib.Reading(rejected=_why(reading))
-        for warning in reading.warnings:
-          bar.write(f"{source.name}: {warning}.")
-        if reading.rejected:
-          problems.append(Problem(source.name, reading.rejected))
-          bar.write(f"{source.name} is left out: {reading.rejected}.")
-        batches.add(source, reading.windows)
-        done.save_now_and_then()
-        bar.update()
-      batches.finish()
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      if not lock.exists() or os.fstat(file.fileno()).st_ino != os.stat(lock).st_ino:
+        raise BlockingIOError  # Its owner has just removed this one.
+    except BlockingIOError:
+      raise UserError(f"another process is embedding into {path} right now; wait for it, or end it.") from None
+    try:
+      yield
     finally:
-      done.save_unfinished()
-  if not any(done.rows.values()):
-    raise UserError(f"nothing could be embedded: none of {len(sources)} sources can be used by this model.")
-  say(f"{len(todo) - sum(not done.rows.get(each.name) for each in todo)} new, {len(done.rows)} in all")
-  return done.finish(), problems
+      lock.unlink(missing_ok=True)
 
 
 def _why(ended: Exception) -> str:

@@ -74,7 +74,7 @@ class Stop:
   def _note(self, number, frame) -> None:
     self.name = signal.Signals(number).name
     if number == signal.SIGINT:
-      signal.signal(signal.SIGINT, signal.default_int_handler)
+      signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
   def _listen(self, reader: int) -> None:
     while received := os.read(reader, 1):
