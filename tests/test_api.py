@@ -65,6 +65,21 @@ def test_a_damaged_checkpoint_is_said(smoke_run, tmp_path, damage):
     vatt_jax.load(str(place))
 
 
+def test_ids_that_are_none_are_said(model):
+  with pytest.raises(UserError, match="rows of one length"):
+    model.encode(text=[[1, 2], [1]])
+  with pytest.raises(UserError, match="from 0 to .*, not 1 to 1000000"):
+    model.encode(text=np.array([[1, 1_000_000]]))
+  with pytest.raises(UserError, match="from 0 to .*, not -1 to 1"):
+    model.encode(text=np.array([[1, -1]]))
+
+
+def test_what_only_alpro_has_is_said(model):
+  with pytest.raises(UserError, match="this model has no match: ALPRO's models have"):
+    model.match(np.zeros((1, 4, 32, 32, 3), np.uint8), ["a dog"])
+  assert not hasattr(model, "entities") and not hasattr(model, "nonsense")
+
+
 def test_what_would_be_encoded_as_nonsense_is_said(model):
   frames, wave = np.full((1, 4, 32, 32, 3), 200), np.full((1, 3_200), 3_000)
   for dtype in (np.float32, np.int64):

@@ -85,6 +85,11 @@ class Model:
     out = jax.device_get(encoder(variables, batch))
     return {name: value[:, 0] if name.startswith("text/") else value for name, value in out.items()}
 
+  def __getattr__(self, name: str):
+    if name in ("match", "answer", "caption", "entities"):
+      raise _NotThere(f"this model has no {name}: ALPRO's models have, which look at video and text together.")
+    raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
   def _batch(self, video=None, audio=None, text=None) -> tuple[dict, dict]:
     """A batch as the data pipeline makes it, and the grids of its patches."""
     batch, grids = {}, {}
@@ -128,9 +133,15 @@ class Model:
         list(text), self.tokenizer, dataclasses.replace(self._options.text, candidates=len(text))
       )
       return rows
-    ids = np.asarray(text, np.int32)
+    try:
+      ids = np.asarray(text, np.int32)
+    except ValueError:
+      raise UserError("text ids must be (B, L): rows of one length, padded with 0.") from None
     if ids.ndim != 2:
       raise UserError(f"text ids must be (B, L), not {ids.shape}.")
+    known = self._objective.model.vocabulary_size
+    if ids.size and not 0 <= ids.min() <= ids.max() < known:
+      raise UserError(f"text ids must be from 0 to {known - 1}, not {ids.min()} to {ids.max()}.")
     return np.pad(ids, [(0, 0), (0, max(0, length - ids.shape[1]))])
 
 
@@ -252,6 +263,10 @@ class AlproModel(Model):
         f"texts of {batch['text/ids'].shape[-1]} tokens are longer than the {longest} positions there are."
       )
     return batch, grids
+
+
+class _NotThere(UserError, AttributeError):
+  """For users a sentence, for `hasattr` an attribute that is missing."""
 
 
 def _with_tuples(value):

@@ -117,9 +117,11 @@ def _set_up(config, workdir: str, monitor: Monitor) -> _Run:
   for warning in workdir_lib.check_config(workdir, config.to_dict()):
     say(f"warning: {warning}")
   jobs.compilation_cache()
-  for name in ("batch_size", "total_steps", "log_every_steps", "checkpoint_every_steps"):
+  for name in ("batch_size", "total_steps", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints"):
     if config[name] < 1:
       raise errors.UserError(f"config.{name} = {config[name]} must be at least 1.")
+  if not 0 <= config.ema_decay < 1:
+    raise errors.UserError(f"config.ema_decay = {config.ema_decay} must be at least 0 and below 1.")
 
   # ---- Mesh: which device holds which rows.
   mesh = mesh_lib.make_mesh(config.mesh)

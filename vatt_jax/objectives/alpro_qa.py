@@ -69,7 +69,9 @@ def from_config(config, options, vocabulary_size: int) -> AlproAnswers:
   if not (options.video and options.text and options.label):
     raise ValueError("config.data needs video, text and label")
   if options.label.multiple or options.label.classes < 2:
-    raise ValueError(f"there are {options.label.classes} answers: is the data set labelled?")
+    raise ValueError(
+      f"there are {options.label.classes} answers: the data set has no questions, or config.data.label.classes is not given"
+    )
   # The published files carry the heads of pretraining on; a model trained here does not.
   parts = ("vtc", "vtm", "qa") if config.objective.other_heads else ("qa",)
   model = alpro.build_model(config, options, vocabulary_size, parts, options.label.classes)

@@ -146,7 +146,9 @@ def from_config(config, options, vocabulary_size: int) -> ClassifierObjective:
   if config.model.projection_init not in PROJECTION_INITS:
     raise ValueError(f"projection_init {config.model.projection_init!r} is not one of {', '.join(PROJECTION_INITS)}")
   if options.label.classes < 2:
-    raise ValueError(f"there are {options.label.classes} classes: is the data set labelled?")
+    raise ValueError(
+      f"there are {options.label.classes} classes: the data set has no labels, or config.data.label.classes is not given"
+    )
   fields = {name: value for name, value in config.model.items() if name != "default_size"}
   attention = attention_lib.take_choice(fields)
   model = Classifier(

@@ -57,11 +57,14 @@ def from_config(config, total_steps: int) -> tuple[optax.GradientTransformation,
   The gradients of frozen parameters must be 0, which `Groups.hold` sees to.
 
   Raises:
-    UserError: for an unknown name, or a table of groups that is none.
+    UserError: for an unknown name, a negative number, or a table of groups that is none.
   """
   decay = config.get("decay", "half_cosine")
   if decay not in (*DECAYS, "linear"):
     raise UserError(f"config.optimizer.decay = {decay!r} is not one of {', '.join(DECAYS)}, linear.")
+  for name in ("learning_rate", "final_learning_rate", "warmup_steps", "weight_decay", "clip_global_norm"):
+    if config.get(name, 0) < 0:
+      raise UserError(f"config.optimizer.{name} = {config[name]} must be at least 0.")
   rates = config.learning_rate, config.final_learning_rate, config.warmup_steps, total_steps
   schedule = warmup_linear(*rates) if decay == "linear" else warmup_cosine(*rates, decay)
   groups = Groups(config.get("groups", ()))
