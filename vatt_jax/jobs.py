@@ -130,7 +130,7 @@ def complete(config: ml_collections.ConfigDict, workdir: str) -> None:
   if stored.exists():
     source = workdir_lib.read_config(workdir)
   elif config.init_from:
-    source = _together([checkpoints.manifest(checkpoints.find(place))["config"] for place in starts(config.init_from)])
+    source = _together([checkpoints.read_manifest(place)["config"] for place in starts(config.init_from)])
   objectives.inherit(config, source)
 
 

@@ -210,6 +210,7 @@ def test_of_a_workdir_the_newest_that_can_be_read_is_read(fit, tmp_path):
   assert checkpoints.steps(str(tmp_path)) == [1, 3]
   found, variables = checkpoints.read(str(tmp_path), said.append)
   assert found.name == "1" and len(said) == 2
+  assert checkpoints.read_manifest(str(tmp_path))["step"] == 1
   np.testing.assert_array_equal(variables["params"]["w"], state.params["w"])
   with pytest.raises(checkpoints.Damaged, match="checkpoints/3 cannot be read"):  # Asked for by name.
     checkpoints.read(str(tmp_path / "checkpoints" / "3"))

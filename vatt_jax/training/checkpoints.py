@@ -193,12 +193,21 @@ def read(place: str, report: Callable[[str], None] = processes.say) -> tuple[epa
     UserError: there is none.
     Damaged: none can be read.
   """
+  return _newest(place, lambda checkpoint: (manifest(checkpoint), restore_variables(checkpoint))[1], report)
+
+
+def read_manifest(place: str) -> dict:
+  """The manifest of the checkpoint that `read` would start with; of a workdir the newest that can be read."""
+  return _newest(place, manifest, report=lambda _: None)[1]
+
+
+def _newest(place: str, function: Callable[[epath.Path], object], report: Callable[[str], None]):
+  """The checkpoint that `find` means and function(it); of a workdir the newest for which it does not raise `Damaged`."""
   newest = find(place)
   older = [] if newest == epath.Path(place) else steps(place)[-2::-1]
   for checkpoint, following in zip([newest, *(newest.parent / str(step) for step in older)], [*older, None]):
     try:
-      manifest(checkpoint)
-      return checkpoint, restore_variables(checkpoint)
+      return checkpoint, function(checkpoint)
     except Damaged as error:
       if following is None:
         raise
