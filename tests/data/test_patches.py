@@ -15,6 +15,15 @@ def test_video_patches_are_in_t_y_x_order_inside_and_out():
   assert got.dtype == np.uint8
 
 
+@pytest.mark.parametrize("patch", [(2, 3, 4), (1, 6, 2), (4, 1, 1)])
+def test_some_video_patches_are_rows_of_all(patch):
+  frames = tf.constant(np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3)).astype(np.uint8))
+  rows = patches.video_patches(frames, patch)
+  kept, positions = patches.drop_tokens(rows, 0.5, tf.constant([1, 2], tf.int64))
+  np.testing.assert_array_equal(patches.video_patches_at(frames, patch, positions), kept)
+  np.testing.assert_array_equal(patches.video_patches_at(frames, patch, tf.range(len(rows))), rows)
+
+
 def test_audio_patches_are_consecutive_samples():
   assert patches.audio_patches(tf.range(6), 3).numpy().tolist() == [[0, 1, 2], [3, 4, 5]]
 

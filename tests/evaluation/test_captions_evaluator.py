@@ -37,7 +37,7 @@ def setting(miniature):
 
 
 EVALUATOR = ml_collections.ConfigDict(
-  {"kind": "captions", "split": "test", "windows": 1, "examples": 3, "batch_size": 8}
+  {"kind": "captions", "split": "test", "when": "every", "windows": 1, "examples": 3, "batch_size": 8}
 )
 
 

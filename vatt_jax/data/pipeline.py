@@ -219,9 +219,10 @@ def _video_window(parsed, present, start, duration, key, options, train, crop_pl
 
   shape = [options.frames, *options.pixels, 3]
   frames = tf.ensure_shape(tf.cond(present, read, lambda: tf.zeros(shape, tf.uint8)), shape)
-  kept, positions = patches.drop_tokens(
-    patches.video_patches(frames, options.patch), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
+  positions = patches.kept_positions(
+    math.prod(options.grid), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
   )
+  kept = patches.video_patches_at(frames, options.patch, positions)
   if train and options.colour_jitter:
     changed = lambda: video.jitter_colours(kept, positions, frames, key, options)
     kept = tf.cond(present, changed, lambda: kept)
