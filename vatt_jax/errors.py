@@ -1,4 +1,7 @@
-"""Errors that are the user's, and how every program ends: 0 done, 2 the user's error (one sentence), 1 a bug."""
+"""Errors that are the user's, and how every program ends: 0 done, 2 the user's error (one sentence), 1 a bug.
+
+130 is Ctrl-C, 141 a reader that has gone.
+"""
 
 from collections.abc import Callable, Iterator
 import contextlib

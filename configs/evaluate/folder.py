@@ -4,8 +4,8 @@
 
 DIR is what `prepare` made. What DIR or the model lacks (labels, captions, sound) is told and left out. Probes learn
 from the training split and are asked about the test split; `raw` is one on pixels or spectra instead of features. All
-values are ours. Arguments: audio (labels are told from
-sound instead of the picture), validation (that split instead of test), multiple (clips may have several labels), smoke.
+values are ours. Arguments: audio (labels are told from sound instead of the picture), validation (that split instead of
+test), multiple (clips may have several labels), smoke.
 """
 
 from configs import common

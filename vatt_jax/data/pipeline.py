@@ -296,10 +296,8 @@ def _span_example(parsed, place, duration, options, train):
 
 
 def _label_example(name, options):
-  text_of = lambda name: (
-    np.asarray(name).item().decode("utf-8", "replace")
-  )  # An array of it where TensorFlow runs eagerly.
-  encode = lambda name: label.encode_label(text_of(name), options)
+  # Where TensorFlow runs eagerly the name comes as an array.
+  encode = lambda name: label.encode_label(np.asarray(name).item().decode("utf-8", "replace"), options)
   shape, dtype = ([options.classes], tf.float32) if options.multiple else ([], tf.int32)
   return tf.ensure_shape(tf.numpy_function(encode, [name], dtype, stateful=False), shape)
 

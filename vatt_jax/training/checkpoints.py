@@ -193,7 +193,12 @@ def read(place: str, report: Callable[[str], None] = processes.say) -> tuple[epa
     UserError: there is none.
     Damaged: none can be read.
   """
-  return _newest(place, lambda checkpoint: (manifest(checkpoint), restore_variables(checkpoint))[1], report)
+
+  def whole(checkpoint):
+    manifest(checkpoint)
+    return restore_variables(checkpoint)
+
+  return _newest(place, whole, report)
 
 
 def read_manifest(place: str) -> dict:

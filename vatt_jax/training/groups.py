@@ -63,7 +63,7 @@ class Groups:
       if all(row != k for row, _ in decided):
         raise UserError(
           f"config.optimizer.groups: {pattern!r} {self._why_not(pattern, names)}; "
-          f"parameters are {', '.join(names[:3])}, ... (`inspect --checkpoint` lists those of a checkpoint)."
+          f"parameters are {', '.join(names[:3])}, ... (`inspect checkpoint --checkpoint=DIR` lists those of a run)."
         )
     tops = {}
     for row, found in decided:
@@ -90,9 +90,8 @@ class Groups:
     for k, (pattern, fields) in enumerate(self._rows):
       own = [(x, group.rate) for (name, x), group in decided if self._first(name)[0] == k]
       rates = [rate for _, rate in own]
-      how = (
-        "frozen" if not max(rates) else "rate x " + " to ".join(f"{x:.3g}" for x in sorted({min(rates), max(rates)}))
-      )
+      span = " to ".join(f"{rate:.3g}" for rate in sorted({min(rates), max(rates)}))
+      how = f"rate x {span}" if max(rates) else "frozen"
       decay = f", weight decay {fields['weight_decay']:g}" if "weight_decay" in fields else ""
       lines.append(f"  {pattern}: {sum(int(np.prod(x.shape)) for x, _ in own):,} parameters, {how}{decay}")
     return "\n".join(lines)
@@ -104,11 +103,8 @@ class Groups:
     return None, None
 
   def _why_not(self, pattern: str, names: list[str]) -> str:
-    return (
-      "comes after rows that match all of its parameters"
-      if any(re.search(pattern, n) for n in names)
-      else "matches no parameter"
-    )
+    found = any(re.search(pattern, name) for name in names)
+    return "comes after rows that match all of its parameters" if found else "matches no parameter"
 
   def _group(self, row: int | None, found: re.Match | None, tops: dict) -> Group:
     if row is None:
@@ -138,7 +134,7 @@ def _checked(row) -> tuple[str, dict]:
   try:
     pattern, fields = row
     fields = dict(fields)
-    groups = re.compile(pattern).groups
+    parentheses = re.compile(pattern).groups
   except (TypeError, ValueError, re.error) as error:
     raise UserError(f"config.optimizer.groups: {row!r} is not (regex, fields), as in {example}: {error}.") from error
   if unknown := set(fields) - set(FIELDS):
@@ -148,7 +144,7 @@ def _checked(row) -> tuple[str, dict]:
   for name, value in fields.items():
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
       raise UserError(f"config.optimizer.groups: {name} = {value!r} of {pattern!r} is not a number of at least 0.")
-  if "layer_rate" in fields and (groups == 0 or not fields["layer_rate"]):
+  if "layer_rate" in fields and (not parentheses or not fields["layer_rate"]):
     raise UserError(
       f"config.optimizer.groups: layer_rate of {pattern!r} must be above 0, and the regex must have the number of the "
       r"layer in parentheses, as in '^video/.*layer_(\d+)/'."

@@ -272,9 +272,10 @@ def _maps(runs: Sequence[Run]) -> Markup:
     if columns := _beside(runs, sets, lambda each, draw=draw: draw(each)[0]):
       first = next(each for run in runs for each in sets(run))
       parts += [*columns, draw(first)[1]]
-  if looked := [run.inside for run in runs if run.inside is not None and len(run.inside)]:
-    drawn = lambda run: maps.inside_maps(run.inside)[0] if any(run.inside is each for each in looked) else ()
-    parts += [tag("h3", "Into the encoder and out of it"), _columns(runs, drawn), maps.inside_maps(looked[0])[1]]
+  is_looked = lambda run: run.inside is not None and len(run.inside) > 0
+  if looked := [run for run in runs if is_looked(run)]:
+    drawn = lambda run: maps.inside_maps(run.inside)[0] if is_looked(run) else ()
+    parts += [tag("h3", "Into the encoder and out of it"), _columns(runs, drawn), maps.inside_maps(looked[0].inside)[1]]
   return join(parts) if parts[1:] else page.missing("Nothing was evaluated for this page, so there is nothing to draw.")
 
 
