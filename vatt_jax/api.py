@@ -8,13 +8,14 @@ out["video/vt"] @ out["text/vt"].T             # after dividing by their norms: 
 
 from collections.abc import Sequence
 import dataclasses
+import math
 
 import jax
 import ml_collections
 import numpy as np
 
 from vatt_jax import jobs
-from vatt_jax.data import audio as audio_lib, text as text_lib
+from vatt_jax.data import audio as audio_lib, patches, text as text_lib
 from vatt_jax.errors import UserError
 from vatt_jax.models import positions
 from vatt_jax.objectives.alpro import AlproEncoders
@@ -283,9 +284,8 @@ def _video_patches(video: np.ndarray, patch: tuple[int, int, int]) -> tuple[np.n
     raise UserError(f"video of {video.shape[1:4]} (T, H, W) does not divide into patches of {tuple(patch)}.")
   video = video if video.dtype == np.uint8 else _floats(video, "video", "uint8", "x / 127.5 - 1")
   grid = tuple(n // p for n, p in zip(video.shape[1:4], patch))
-  (T, H, W), (t, h, w) = grid, patch
-  cut = video.reshape(-1, T, t, H, h, W, w, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
-  return cut.reshape(len(video), T * H * W, -1), grid
+  one_film = video.reshape(-1, *video.shape[2:])  # Its patches are those of one clip after the other.
+  return patches.video_patches(one_film, patch).reshape(len(video), math.prod(grid), -1), grid
 
 
 def _audio_patches(audio: np.ndarray, options: audio_lib.AudioOptions) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -129,7 +129,7 @@ def read_captions(directory: str, language: str) -> Iterator[str]:
   records = records_lib.Records(directory, "train")
   wanted = {name: records_lib.FEATURES[name] for name in ("captions/text", "language")}
   for start in tqdm.trange(0, len(records), AT_ONCE, desc="captions", leave=False, disable=None):
-    block = records.read(range(start, min(start + AT_ONCE, len(records))))
+    block = [records[number] for number in range(start, min(start + AT_ONCE, len(records)))]
     parsed = tf.io.parse_example(block, wanted)
     for own, texts in zip(parsed["language"].numpy(), parsed["captions/text"].to_list()):
       if own.decode("utf-8", "replace") in ("", language):

@@ -52,11 +52,8 @@ class Memory:
     return len(self._records)
 
   def __getitem__(self, number):
+    self.reads += 1
     return self._records[number]
-
-  def read(self, numbers):
-    self.reads += len(numbers)
-    return [self._records[int(number)] for number in numbers]
 
   def after(self, number):
     return (number + 1) % len(self)

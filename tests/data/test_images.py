@@ -34,6 +34,13 @@ def test_mirroring_and_repeating():
   np.testing.assert_array_equal(images.fit(FRAMES, ONCE, (16, 16), True, []), plain[[0, 3, 2], :, ::-1])
 
 
+def test_pixels_as_words_and_back():
+  words = images.to_words(FRAME)
+  assert words.dtype == np.uint32 and words.shape == (64 * 64,)
+  np.testing.assert_array_equal(words & 0xFFFFFF, FRAME.reshape(-1, 3) @ [1, 1 << 8, 1 << 16])
+  np.testing.assert_array_equal(images.from_words(words & 0xFFFFFF), FRAME.reshape(-1, 3))
+
+
 def test_the_lists_are_alpros():
   assert (len(VIDEO), len(IMAGE)) == (10, 8)
   for operation in (*VIDEO[:4], IMAGE[0]):

@@ -9,7 +9,7 @@ from vatt_jax.data import patches
 
 def test_video_patches_are_in_t_y_x_order_inside_and_out():
   frames = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3)).astype(np.uint8)
-  got = patches.video_patches(tf.constant(frames), (2, 3, 4)).numpy()
+  got = patches.video_patches(frames, (2, 3, 4))
   expected = [frames[t : t + 2, y : y + 3, x : x + 4].reshape(-1) for t in (0, 2) for y in (0, 3) for x in (0, 4)]
   np.testing.assert_array_equal(got, expected)
   assert got.dtype == np.uint8
@@ -17,11 +17,13 @@ def test_video_patches_are_in_t_y_x_order_inside_and_out():
 
 @pytest.mark.parametrize("patch", [(2, 3, 4), (1, 6, 2), (4, 1, 1)])
 def test_some_video_patches_are_rows_of_all(patch):
-  frames = tf.constant(np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3)).astype(np.uint8))
+  frames = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3)).astype(np.uint8)
   rows = patches.video_patches(frames, patch)
-  kept, positions = patches.drop_tokens(rows, 0.5, tf.constant([1, 2], tf.int64))
-  np.testing.assert_array_equal(patches.video_patches_at(frames, patch, positions), kept)
-  np.testing.assert_array_equal(patches.video_patches_at(frames, patch, tf.range(len(rows))), rows)
+  positions = np.random.default_rng(1).permutation(len(rows))[: len(rows) // 2]
+  np.testing.assert_array_equal(patches.video_patches(frames, patch, positions), rows[positions])
+  floats = patches.video_patches(frames / 255, patch)
+  assert floats.dtype == np.float64
+  np.testing.assert_array_equal(floats, rows / 255)
 
 
 def test_audio_patches_are_consecutive_samples():

@@ -109,16 +109,13 @@ class Damaged:
     return len(self._records)
 
   def __getitem__(self, number):
-    return self.read([number])[0]
+    return b"\xff\xff broken" if number in self._bad else self._records[number]
 
   def after(self, number):
     return self._records.after(number)
 
   def name(self, number):
     return self._records.name(number)
-
-  def read(self, numbers):
-    return [b"\xff\xff broken" if int(n) in self._bad else self._records[int(n)] for n in numbers]
 
 
 def test_a_broken_record_is_replaced_by_the_next_and_named(data):

@@ -23,6 +23,13 @@ def jpeg(height, width, left, right):
   return file.getvalue()
 
 
+def read_frames(jpegs, key, options, train, **kwargs):
+  """All of the clip: uint8 (T, H, W, 3)."""
+  options = dataclasses.replace(options, patch=(1, *options.pixels))  # A patch is a frame.
+  rows, _ = video.read_patches(tf.constant(jpegs), FOUR, FOUR, key, options, train, **kwargs)
+  return rows.numpy().reshape(4, *options.pixels, 3)
+
+
 @pytest.mark.parametrize("start, expected", [(0.0, [0, 2, 4, 6]), (0.3, [3, 5, 7, 9]), (0.05, [0, 2, 4, 6])])
 def test_frames_are_those_shown_at_the_wanted_times(start, expected):
   timestamps = tf.range(12, dtype=tf.float32) / 10
@@ -40,7 +47,7 @@ def test_variable_frame_rate_goes_by_time():
 
 
 def test_centre_crop_is_the_middle_square():
-  frames = video.read_frames(tf.constant([jpeg(32, 64, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False).numpy()
+  frames = read_frames([jpeg(32, 64, 0, 255)] * 4, ZERO, OPTIONS, train=False)
   assert frames.shape == (4, 16, 16, 3) and frames.dtype == np.uint8
   assert frames[:, :, :6].max() < 20 and frames[:, :, 10:].min() > 235
 
@@ -49,38 +56,25 @@ def test_one_crop_flip_and_colour_for_the_whole_clip():
   options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="inception", flip=True, colour_jitter=1.0)
   picture = jpeg(32, 64, (200, 30, 30), (30, 30, 200))
   for i in range(8):
-    frames = video.read_frames(
-      tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True
-    ).numpy()
+    frames = read_frames([picture] * 4, tf.constant([0, i], tf.int64), options, train=True)
     assert np.all(frames == frames[0])
-  again = [
-    video.read_frames(tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True).numpy()
-    for i in (3, 3, 4)
-  ]
+  again = [read_frames([picture] * 4, tf.constant([0, i], tf.int64), options, train=True) for i in (3, 3, 4)]
   assert np.all(again[0] == again[1]) and np.any(again[0] != again[2])
 
 
 def test_three_crops_lie_along_the_longer_side():
   """Left, centre and right of a wide picture; top to bottom of a tall one."""
-  read = lambda place: video.read_frames(
-    tf.constant([jpeg(32, 96, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False, crop_place=place
-  ).numpy()
+  read = lambda place: read_frames([jpeg(32, 96, 0, 255)] * 4, ZERO, OPTIONS, train=False, crop_place=place)
   assert read(0.0).max() < 20 and read(1.0).min() > 235
-  assert np.all(
-    read(0.5) == video.read_frames(tf.constant([jpeg(32, 96, 0, 255)] * 4), FOUR, ZERO, OPTIONS, train=False)
-  )
+  assert np.all(read(0.5) == read_frames([jpeg(32, 96, 0, 255)] * 4, ZERO, OPTIONS, train=False))
 
 
 def test_crops_need_not_be_square():
   options = video.VideoOptions(4, 5.0, 16, (2, 8, 8), crop="random", flip=False, width=32)
   assert options.grid == (2, 2, 4)
   for train in (False, True):
-    frames = video.read_frames(
-      tf.constant([jpeg(64, 64, 0, 255)] * 4), FOUR, tf.constant([0, 1], tf.int64), options, train
-    )
-    assert (
-      frames.shape == (4, 16, 32, 3) and frames[0, :, 0].numpy().max() < 20 and frames[0, :, -1].numpy().min() > 235
-    )
+    frames = read_frames([jpeg(64, 64, 0, 255)] * 4, tf.constant([0, 1], tf.int64), options, train)
+    assert frames.shape == (4, 16, 32, 3) and frames[0, :, 0].max() < 20 and frames[0, :, -1].min() > 235
 
 
 def test_vgg_crops_lie_inside_and_keep_most_of_the_short_side():
@@ -151,9 +145,9 @@ def test_scaling_in_the_decoder_shows_the_same():
   smooth = io.BytesIO()
   y, x = np.mgrid[:96, :128]
   Image.fromarray(np.stack([y * 2, x, y + x], -1).astype(np.uint8)).save(smooth, "JPEG", quality=95)
-  read = lambda fast: video.read_frames(
-    tf.constant([smooth.getvalue()] * 4), FOUR, ZERO, dataclasses.replace(OPTIONS, dct_scaling=fast), train=False
-  ).numpy()
+  read = lambda fast: read_frames(
+    [smooth.getvalue()] * 4, ZERO, dataclasses.replace(OPTIONS, dct_scaling=fast), train=False
+  )
   assert np.abs(read(True).astype(int) - read(False)).max() <= 6
 
 
@@ -161,15 +155,12 @@ def test_scaling_in_the_decoder_shows_the_same():
 def test_rand_augment_is_the_same_for_all_frames_and_follows_the_key(kind):
   options = dataclasses.replace(OPTIONS, rand_augment=kind, frames=4)
   picture = jpeg(32, 64, (200, 30, 30), (30, 30, 200))
-  read = lambda i: video.read_frames(
-    tf.constant([picture] * 4), FOUR, tf.constant([0, i], tf.int64), options, train=True
-  ).numpy()
+  read = lambda i: read_frames([picture] * 4, tf.constant([0, i], tf.int64), options, train=True)
   clips = [read(i) for i in range(12)]
   assert all(np.all(clip == clip[0]) for clip in clips) and np.all(read(5) == clips[5])
   assert len({clip.tobytes() for clip in clips}) > 3
   assert np.all(
-    video.read_frames(tf.constant([picture] * 4), FOUR, ZERO, options, train=False)
-    == video.read_frames(tf.constant([picture] * 4), FOUR, ZERO, OPTIONS, train=False)
+    read_frames([picture] * 4, ZERO, options, train=False) == read_frames([picture] * 4, ZERO, OPTIONS, train=False)
   )
 
 
@@ -177,17 +168,28 @@ def test_colours_of_patches_are_those_of_whole_frames():
   """Jitter after DropToken equals VATT's on whole frames, within rounding."""
   options = video.VideoOptions(4, 5.0, 32, (2, 8, 8), colour_jitter=1.0)
   random = np.random.default_rng(0)
-  frames = tf.constant(random.integers(0, 256, (4, 32, 32, 3), np.uint8))
+  frames = random.integers(0, 256, (4, 32, 32, 3), np.uint8)
+  positions = tf.constant(np.sort(random.permutation(32)[:16]), tf.int32)
+  rows = tf.constant(patches.video_patches(frames, options.patch, positions.numpy()))
+  step = options.thumbnail_step
   for i in range(4):
     key = tf.constant([0, i], tf.int64)
     draws = tf.random.stateless_uniform([4], random_lib.stream(key, "colour"), -1.0, 1.0)
     whole = tf.image.adjust_brightness(tf.cast(frames, tf.float32) / 255.0, draws[0] * 32.0 / 255.0)
     whole = tf.image.adjust_contrast(tf.image.adjust_saturation(whole, 1 + 0.4 * draws[1]), 1 + 0.4 * draws[2])
     whole = tf.clip_by_value(tf.image.adjust_hue(whole, 0.2 * draws[3]), 0.0, 1.0) * 255.0
-    kept, positions = patches.drop_tokens(patches.video_patches(frames, options.patch), 0.5, key)
-    got = video.jitter_colours(kept, positions, frames, key, options)
-    expected = tf.gather(patches.video_patches(whole, options.patch), positions)
-    assert np.abs(got.numpy() - expected.numpy()).max() <= 1.0
+    got = video.jitter_colours(rows, positions, tf.constant(frames[:, ::step, ::step]), key, options)
+    expected = patches.video_patches(whole.numpy(), options.patch, positions.numpy())
+    assert np.abs(got.numpy() - expected).max() <= 1.0
+
+
+def test_thumbnails_have_some_64_pixels_a_side():
+  """Every third of 224, from the whole frame, whatever patches are asked for."""
+  options = video.VideoOptions(4, 5.0, 224, (2, 16, 16), crop="centre", flip=False, colour_jitter=1.0)
+  picture = [jpeg(224, 224, (200, 30, 30), (30, 30, 200))] * 4
+  rows, thumbnails = video.read_patches(tf.constant(picture), FOUR, tf.constant([5]), ZERO, options, train=True)
+  assert rows.shape == (1, options.patch_values) and thumbnails.shape == (4, 75, 75, 3)
+  np.testing.assert_array_equal(thumbnails, read_frames(picture, ZERO, options, train=True)[:, ::3, ::3])
 
 
 def test_unknown_ways_are_named():

@@ -10,7 +10,7 @@ def test_a_picture_is_its_mean_colours():
   options = video.VideoOptions(frames=4, frames_per_second=4.0, size=16, patch=(2, 8, 8))
   frames = np.zeros([4, 16, 16, 3], np.uint8)
   frames[:, :4, :4] = 200  # One of the four corners of the first patch of each frame.
-  batch = {"video/patches": patches.video_patches(frames, options.patch).numpy()[None]}
+  batch = {"video/patches": patches.video_patches(frames, options.patch)[None]}
   found = raw("video", batch, pipeline.InputOptions(video=options))
   assert found.shape == (1, 4 * 4 * 3)
   np.testing.assert_array_equal(np.flatnonzero(found[0]), [0, 1, 2])

@@ -213,8 +213,7 @@ def test_compressed_records_read_the_same(tmp_path, log, monkeypatch):
   prepare(many(log), tmp_path / "compressed")
   for split in ("train", "validation", "test"):
     plain, compressed = (reader.Records(str(tmp_path / name), split) for name in ("plain", "compressed"))
-    everything = range(len(plain))
-    assert everything and len(compressed) == len(plain) and compressed.read(everything) == plain.read(everything)
+    assert len(plain) and list(compressed) == list(plain)
   options = [
     ArrayRecordReader(str(next((tmp_path / name / "clips/1.0.0").glob("*train*")))).writer_options_string()
     for name in ("plain", "compressed")

@@ -136,7 +136,8 @@ def disturb(wave: tf.Tensor, loudest: tf.Tensor, key: tf.Tensor, options: AudioO
     gain = 10.0 ** (random.uniform(key, "gain", (), -options.gain_db, options.gain_db) / 20.0)
     wave, loudest = wave * gain, loudest * gain
   if options.noise:
-    wave += tf.random.stateless_normal(tf.shape(wave), random.stream(key, "noise")) * (options.noise * loudest)
+    noise = tf.ensure_shape(random.normal(key, "noise", tf.shape(wave)), wave.shape)
+    wave += noise * (options.noise * loudest)
   return wave
 
 

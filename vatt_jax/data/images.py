@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vatt_jax.data import memory
+
 cv2.setNumThreads(0)  # The pipeline's own threads already use every core.
 
 Operation = Callable[[np.ndarray], np.ndarray]
@@ -19,15 +21,16 @@ _BORDER = (128, 128, 128)
 
 def fit(
   frames: Sequence[np.ndarray], which: np.ndarray, size: tuple[int, int], flip: bool, operations: list[Operation],
-  interpolation: str = "bilinear",
+  interpolation: str = "bilinear", out: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
   """U frames uint8 (h, w, 3), of which `which` int (T,) are wanted -> uint8 (T, H, W, 3), all changed alike.
 
   Args:
     interpolation: "bilinear", or "bicubic" as Pillow has it, which blurs where it shrinks.
+    out: uint8 (U, H, W, 3), to be filled, and returned where each frame is wanted once.
   """
   height, width = size
-  fitted = np.empty([len(frames), height, width, 3], np.uint8)
+  fitted = np.empty([len(frames), height, width, 3], np.uint8) if out is None else out
   for frame, place in zip(frames, fitted):
     if interpolation == "bicubic":
       place[:] = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
@@ -40,9 +43,18 @@ def fit(
   return fitted if len(which) == len(frames) else fitted[which]
 
 
-def merge(*planes: np.ndarray) -> np.ndarray:
-  """Three planes uint8 (n,) -> (n, 1, 3)."""
-  return cv2.merge(planes)
+def to_words(pixels: np.ndarray) -> np.ndarray:
+  """uint8 (..., 3) -> uint32 (n,), a pixel each: red + 256 green + 65536 blue, and the highest byte is not defined."""
+  row = pixels.reshape(1, -1, 3)
+  words = memory.aligned((1, row.shape[1], 4), np.uint8)
+  return cv2.cvtColor(row, cv2.COLOR_RGB2RGBA, dst=words).view("<u4").reshape(-1)
+
+
+def from_words(words: np.ndarray) -> np.ndarray:
+  """The other way: uint32 (n,) -> uint8 (n, 3)."""
+  row = words.astype("<u4", copy=False).view(np.uint8).reshape(1, -1, 4)
+  pixels = memory.aligned((1, row.shape[1], 3), np.uint8)
+  return cv2.cvtColor(row, cv2.COLOR_RGBA2RGB, dst=pixels)[0]
 
 
 def rand_augment(kind: str) -> tuple[Operation, ...]:

@@ -9,28 +9,27 @@ import math
 import numpy as np
 import tensorflow as tf
 
-
-def video_patches(frames: tf.Tensor, patch: tuple[int, int, int]) -> tf.Tensor:
-  """frames (T, H, W, 3) -> (N, t*h*w*3): N in (t, y, x) order, values in (t, y, x, channel) order."""
-  (t, h, w), (T, H, W) = patch, frames.shape[:3]
-  x = tf.reshape(frames, [T // t, t, H // h, h, W // w, w, 3])
-  x = tf.transpose(x, [0, 2, 4, 1, 3, 5, 6])
-  return tf.reshape(x, [-1, t * h * w * 3])
+from vatt_jax.data import memory
 
 
-def video_patches_at(frames: tf.Tensor, patch: tuple[int, int, int], positions: tf.Tensor) -> tf.Tensor:
-  """uint8 frames (T, H, W, 3), int32 positions (K,) -> their rows (K, P) of `video_patches`; no other is copied."""
+def video_patches(frames: np.ndarray, patch: tuple[int, int, int], positions: np.ndarray | None = None) -> np.ndarray:
+  """frames (T, H, W, 3) -> (N, t*h*w*3): N in (t, y, x) order, values in (t, y, x, channel) order.
+
+  Args:
+    positions: int (K,), the only rows that are made; no other is copied.
+  """
   (t, h, w), (T, H, W) = patch, frames.shape[:3]
   grid = (T // t, H // h, W // w)
-
-  def cut(frames, positions):
-    line = np.dtype((np.void, w * 3))  # A patch is t * h lines of pixels, each of which lies in one piece.
-    lines = frames.reshape(T, H, grid[2], w * 3).view(line).reshape(grid[0], t, grid[1], h, grid[2])
-    kept = lines.transpose(0, 2, 4, 1, 3)[np.unravel_index(positions, grid)]
-    return kept.view(np.uint8).reshape(len(positions), t * h * w * 3)
-
-  rows = tf.numpy_function(cut, [frames, positions], tf.uint8, stateful=False)
-  return tf.ensure_shape(rows, [positions.shape[0], t * h * w * 3])
+  positions = np.arange(math.prod(grid)) if positions is None else positions
+  # A patch is t * h lines of pixels, each of which lies in one piece.
+  line = np.dtype((np.void, w * 3 * frames.itemsize))
+  lines = np.ascontiguousarray(frames).reshape(-1, w * 3).view(line).reshape(T * H * grid[2])
+  z, y, x = np.unravel_index(positions, grid)
+  first = (z * t * H + y * h) * grid[2] + x
+  others = (np.arange(t)[:, None] * H + np.arange(h)) * grid[2]
+  rows = memory.aligned((len(positions), t * h), line)
+  np.take(lines, first[:, None] + others.reshape(-1), out=rows, mode="clip")
+  return rows.view(frames.dtype).reshape(len(positions), t * h * w * 3)
 
 
 def audio_patches(samples: tf.Tensor, patch: int) -> tf.Tensor:

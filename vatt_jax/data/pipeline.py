@@ -209,24 +209,21 @@ def _video_example(parsed, place, duration, key, options, train, crop_place):
 
 def _video_window(parsed, present, start, duration, key, options, train, crop_place):
   jpegs = parsed["video/frames"]
-
-  def read():
-    chosen = video.pick_frames(parsed["video/timestamps"], start, duration, key, options, train)
-    look = lambda options: video.read_frames(jpegs, chosen, key, options, train, crop_place)
-    if not (train and options.stills):
-      return look(options)
-    return tf.cond(tf.size(jpegs) == 1, lambda: look(options.for_stills), lambda: look(options))
-
-  shape = [options.frames, *options.pixels, 3]
-  frames = tf.ensure_shape(tf.cond(present, read, lambda: tf.zeros(shape, tf.uint8)), shape)
   positions = patches.kept_positions(
     math.prod(options.grid), options.drop_rate if train else 0.0, random.stream(key, "video_drop")
   )
-  kept = patches.video_patches_at(frames, options.patch, positions)
-  if train and options.colour_jitter:
-    changed = lambda: video.jitter_colours(kept, positions, frames, key, options)
-    kept = tf.cond(present, changed, lambda: kept)
-  return kept, positions
+
+  def read():
+    chosen = video.pick_frames(parsed["video/timestamps"], start, duration, key, options, train)
+    look = lambda options: video.read_patches(jpegs, chosen, positions, key, options, train, crop_place)
+    if train and options.stills:
+      rows, thumbnails = tf.cond(tf.size(jpegs) == 1, lambda: look(options.for_stills), lambda: look(options))
+    else:
+      rows, thumbnails = look(options)
+    return video.jitter_colours(rows, positions, thumbnails, key, options) if train and options.colour_jitter else rows
+
+  shape = [positions.shape[0], options.patch_values]
+  return tf.ensure_shape(tf.cond(present, read, lambda: tf.zeros(shape, tf.uint8)), shape), positions
 
 
 def _audio_example(parsed, samples, place, duration, key, options, train):
@@ -381,16 +378,18 @@ def fetched_ahead(batches: Iterator) -> Iterator:
 
 
 def _batches(steps, numbers, rows, records, example, threads):
-  def read(step):
-    epochs, chosen = numbers(step)
-    return np.array(records.read(chosen), object), epochs, chosen
+  def choose(step):
+    epochs, chosen = tf.numpy_function(numbers, [step], [tf.int64, tf.int64])
+    return tf.ensure_shape(epochs, [rows]), tf.ensure_shape(chosen, [rows])
 
-  def load(step):
-    loaded, epochs, chosen = tf.numpy_function(read, [step], [tf.string, tf.int64, tf.int64])
-    return tf.ensure_shape(loaded, [rows]), tf.ensure_shape(epochs, [rows]), tf.ensure_shape(chosen, [rows])
+  def read(epoch, number):
+    record = tf.numpy_function(records.__getitem__, [number], tf.string)
+    return example(tf.ensure_shape(record, []), epoch, number)
 
-  dataset = steps.map(load, num_parallel_calls=2).prefetch(1).unbatch()
-  dataset = dataset.map(example, num_parallel_calls=threads or tf.data.AUTOTUNE)
+  # AutoGraph has nothing to do here, and would slow down the Python functions inside at every call.
+  choose, read = map(tf.autograph.experimental.do_not_convert, (choose, read))
+  dataset = steps.map(choose).unbatch()
+  dataset = dataset.map(read, num_parallel_calls=threads or tf.data.AUTOTUNE)
   dataset = dataset.batch(rows, drop_remainder=True).prefetch(2)
   settings = tf.data.Options()
   settings.deterministic = True

@@ -59,11 +59,10 @@ class Records(Sequence):
     return len(self._source)
 
   def __getitem__(self, number: int) -> bytes:
-    return self.read([number])[0]
-
-  def read(self, numbers: Sequence[int]) -> list[bytes]:
-    """The records with these numbers, in this order; one call of the reader."""
-    return list(self._source.__getitems__([int(number) for number in numbers]))
+    if not 0 <= number < len(self):
+      raise IndexError(f"{self.directory} has no record {number}: {self.split} has {len(self)}")
+    # One by one: for several at once the reader starts threads, whose memory is new each time, and takes five times as long.
+    return self._source[int(number)]
 
   def after(self, number: int) -> int:
     """The record that stands in for this one when it is broken."""
@@ -76,7 +75,7 @@ class Records(Sequence):
     """A string feature of every record, "" where it is missing; reads the whole split once."""
     values = []
     for start in range(0, len(self), 256):
-      block = self.read(range(start, min(start + 256, len(self))))
+      block = [self[number] for number in range(start, min(start + 256, len(self)))]
       parsed = tf.io.parse_example(block, {feature: FEATURES[feature]})[feature]
       values += [value.decode("utf-8", "replace") for value in parsed.numpy()]
     return values
@@ -100,17 +99,8 @@ class Joined(Sequence):
     return self.ranges[-1].stop
 
   def __getitem__(self, number: int) -> bytes:
-    return self.read([number])[0]
-
-  def read(self, numbers: Sequence[int]) -> list[bytes]:
-    """The records with these numbers, in this order; one call of each set's reader."""
-    numbers = np.asarray(numbers)
-    found = np.empty(len(numbers), object)
-    for records, own in zip(self._sets, self.ranges):
-      here = (numbers >= own.start) & (numbers < own.stop)
-      if here.any():
-        found[here] = records.read(numbers[here] - own.start)
-    return found.tolist()
+    records, start = self._own(number)
+    return records[number - start]
 
   def after(self, number: int) -> int:
     """The record of the same set that stands in for this one when it is broken."""
@@ -122,7 +112,10 @@ class Joined(Sequence):
     return records.name(number - start)
 
   def _own(self, number: int) -> tuple[Records, int]:
-    return next((records, own.start) for records, own in zip(self._sets, self.ranges) if number in own)
+    for records, own in zip(self._sets, self.ranges):
+      if number in own:
+        return records, own.start
+    raise IndexError(f"{self.directory} have no record {number}: there are {len(self)}")
 
 
 class Each(Sequence):
@@ -143,13 +136,8 @@ class Each(Sequence):
     return len(self._places)
 
   def __getitem__(self, number: int) -> bytes:
-    return self.read([number])[0]
-
-  def read(self, numbers: Sequence[int]) -> list[bytes]:
-    """As `Records.read`."""
-    places = [self._places[int(number)] for number in numbers]
-    whole = self._records.read([number for number, _ in places])
-    return [self._only(record, i) for record, (_, i) in zip(whole, places)]
+    whole, i = self._places[number]
+    return self._only(self._records[whole], i)
 
   def strings(self, feature: str) -> list[str]:
     """As `Records.strings`."""
@@ -188,11 +176,7 @@ class Some(Sequence):
     return len(self._numbers)
 
   def __getitem__(self, number: int) -> bytes:
-    return self.read([number])[0]
-
-  def read(self, numbers: Sequence[int]) -> list[bytes]:
-    """As `Records.read`."""
-    return self._records.read(self._numbers[np.asarray(numbers, int)])
+    return self._records[self._numbers[number]]
 
   def after(self, number: int) -> int:
     """The record that stands in for this one when it is broken."""

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from vatt_jax.data import images, random, ranges
+from vatt_jax.data import images, memory, patches, random, ranges
 
 CROPS = ("inception", "vgg", "random", "centre", "squash", "whole")
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -111,6 +111,14 @@ class VideoOptions:
   def patch_values(self) -> int:
     return 3 * math.prod(self.patch)
 
+  @property
+  def thumbnail_step(self) -> int:
+    """Of so many pixels of a frame, in either direction, its thumbnail has one.
+
+    Some 64 x 64 pixels have the mean that colour jitter needs within rounding; without jitter one pixel is left.
+    """
+    return max(1, min(self.pixels) // 64) if self.colour_jitter else max(self.pixels)
+
   patch_dtype = np.uint8
 
 
@@ -149,13 +157,18 @@ def _pick_from_all(count: tf.Tensor, key: tf.Tensor, options: VideoOptions, trai
   return tf.concat([distinct(0, tf.maximum(half, 1), head), distinct(half, count, options.frames - head)], 0)
 
 
-def read_frames(
-  jpegs: tf.Tensor, chosen: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool, crop_place: float = 0.5
-) -> tf.Tensor:
-  """JPEG strings (F,), int32 (T,) -> uint8 (T, H, W, 3); one crop, flip and RandAugment for the whole clip.
+def read_patches(
+    jpegs: tf.Tensor, chosen: tf.Tensor, positions: tf.Tensor, key: tf.Tensor, options: VideoOptions, train: bool,
+    crop_place: float = 0.5,
+) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
+  """JPEG strings (F,), int32 (T,) -> uint8 (K, P), patches of the T frames; one crop, flip and RandAugment for all.
 
   Args:
+    positions: int32 (K,), of the patches.
     crop_place: in evaluation, where the crop lies on the side that has room: 0 is left or top, 1 right or bottom.
+
+  Returns:
+    The patches, and thumbnails of the whole frames, uint8 (T, h, w, 3), see `VideoOptions.thumbnail_step`.
   """
   numbers, which = tf.unique(chosen)  # A frame of a still or looped clip is decoded once.
   jpegs = tf.gather(jpegs, numbers)
@@ -163,17 +176,24 @@ def read_frames(
   flip = random.uniform(key, "flip") < 0.5 if train and options.flip else tf.constant(False)
   operations = images.rand_augment(options.rand_augment) if train and options.rand_augment else ()
   drawn = _draw_operations(len(operations), key, options) if operations else tf.zeros([0], tf.int32)
+  step = options.thumbnail_step
 
-  def fit(which, flip, drawn, *frames):
-    chosen = [operations[i] for i in drawn]
+  def cut(which, flip, drawn, positions, *frames):
     frames = frames[0] if frames[0].ndim == 4 else frames  # One array, or each frame by itself.
-    return images.fit(frames, which, options.pixels, flip, chosen, options.interpolation)
+    own = memory.scratch((len(frames), *options.pixels, 3))
+    fitted = images.fit(frames, which, options.pixels, flip, [operations[i] for i in drawn], options.interpolation, own)
+    thumbnails = fitted.view("V3")[:, ::step, ::step].copy()  # Whole pixels are copied faster than colours.
+    return patches.video_patches(fitted, options.patch, positions), thumbnails.view(np.uint8)
 
-  fitted = lambda *frames: tf.numpy_function(fit, [which, flip, drawn, *frames], tf.uint8, stateful=False)
-  return tf.ensure_shape(_decode(jpegs, box, options, fitted), [options.frames, *options.pixels, 3])
+  changes = [which, flip, drawn, positions]
+  rows, thumbnails = _decode(
+    jpegs, box, options, lambda *frames: tf.numpy_function(cut, [*changes, *frames], [tf.uint8] * 2, stateful=False)
+  )
+  shape = [options.frames, *(-(-n // step) for n in options.pixels), 3]
+  return tf.ensure_shape(rows, [positions.shape[0], options.patch_values]), tf.ensure_shape(thumbnails, shape)
 
 
-def _decode(jpegs: tf.Tensor, box: tf.Tensor, options: VideoOptions, then: Callable[..., tf.Tensor]) -> tf.Tensor:
+def _decode(jpegs: tf.Tensor, box: tf.Tensor, options: VideoOptions, then: Callable[..., list[tf.Tensor]]):
   """What `then` makes of the crops, which it gets as one array or each by itself."""
 
   def at(ratio):
@@ -242,52 +262,54 @@ def _vgg_box(shape: tf.Tensor, key: tf.Tensor, options: VideoOptions) -> tf.Tens
 
 
 def jitter_colours(
-  patches: tf.Tensor, positions: tf.Tensor, frames: tf.Tensor, key: tf.Tensor, options: VideoOptions
+  rows: tf.Tensor, positions: tf.Tensor, thumbnails: tf.Tensor, key: tf.Tensor, options: VideoOptions
 ) -> tf.Tensor:
   """Changes brightness, saturation, contrast, hue, with one draw for the clip, in so many clips (VATT A.2.1).
 
   Args:
-    patches: uint8 (K, P).
+    rows: uint8 (K, P), patches.
     positions: int32 (K,).
-    frames: uint8 (T, H, W, 3) that they come from.
+    thumbnails: uint8 (T, h, w, 3) of the frames that they come from.
     key: int64 (2,), of this visit.
   """
   draws = tf.random.stateless_uniform([4], random.stream(key, "colour"), -1.0, 1.0)
 
   def change():
-    planes = tf.transpose(tf.reshape(patches, [-1, 3]))
-    changed = _change_colours(options.patch, options.grid)(planes, positions, frames, draws)
-    merged = tf.numpy_function(images.merge, changed, tf.uint8, stateful=False)
-    return tf.ensure_shape(tf.reshape(merged, patches.shape), patches.shape)
+    pixels = tf.numpy_function(images.to_words, [rows], tf.uint32, stateful=False)
+    pixels = tf.ensure_shape(pixels, [math.prod(rows.shape) // 3])
+    changed = _change_colours(options.patch, options.grid)(pixels, positions, thumbnails, draws)
+    changed = tf.numpy_function(images.from_words, [changed], tf.uint8, stateful=False)
+    return tf.ensure_shape(tf.reshape(changed, rows.shape), rows.shape)
 
-  return tf.cond(random.uniform(key, "colour_gate") < options.colour_jitter, change, lambda: patches)
+  return tf.cond(random.uniform(key, "colour_gate") < options.colour_jitter, change, lambda: rows)
 
 
 @functools.cache
 def _change_colours(patch: tuple[int, int, int], grid: tuple[int, int, int]) -> Callable[..., tf.Tensor]:
-  """A function of the patches as colour planes, uint8 (3, n), their positions, all frames and the draws.
+  """A function of the patches' pixels, uint32 (n,) as `images.to_words`, their positions, thumbnails and the draws.
 
-  Compiled, because four operations in a row are then one pass over the planes, some eight times as fast. All but contrast
-  are functions of single pixels, so that only patches that survived DropToken need them. Contrast is about the mean of
-  each frame; a grid of some 64 x 64 of its pixels gives that mean within rounding.
+  Compiled, because four operations in a row are then one pass over the pixels, some eight times as fast; of words, because
+  with three planes the compiler makes one pass for each. All but contrast are functions of single pixels, so that only
+  patches that survived DropToken need them. Contrast is about the mean of each frame.
   """
 
-  def change(planes, positions, frames, draws):
+  def change(pixels, positions, thumbnails, draws):
     def start(planes):
-      bright = [tf.cast(plane, tf.float32) * (1.0 / 255.0) + draws[0] * (32.0 / 255.0) for plane in tf.unstack(planes)]
+      bright = [tf.cast(plane, tf.float32) * (1.0 / 255.0) + draws[0] * (32.0 / 255.0) for plane in planes]
       return _saturate(bright, 1.0 + 0.4 * draws[1])
 
     t, h, w = patch
-    step = max(1, min(frames.shape[1:3]) // 64)
 
     def contrast(plane, sample):
       mean = tf.gather(tf.reshape(tf.reduce_mean(sample, [1, 2]), [-1, t, 1]), positions // (grid[1] * grid[2]))
       return (plane - mean) * (1.0 + 0.4 * draws[2]) + mean
 
-    samples = start(tf.transpose(frames[:, ::step, ::step], [3, 0, 1, 2]))
-    pixels = [contrast(*both) for both in zip(start(tf.reshape(planes, [3, -1, t, h * w])), samples)]
-    whole = lambda plane: tf.cast(tf.round(tf.clip_by_value(plane, 0.0, 1.0) * 255.0), tf.uint8)
-    return [tf.reshape(whole(plane), [-1]) for plane in _turn_hue(pixels, 0.2 * draws[3])]
+    samples = start(tf.unstack(thumbnails, axis=-1))
+    pixels = tf.bitcast(tf.reshape(pixels, [-1, t, h * w]), tf.int32)
+    planes = start([tf.bitwise.right_shift(pixels, shift) & 255 for shift in (0, 8, 16)])
+    planes = _turn_hue([contrast(*both) for both in zip(planes, samples)], 0.2 * draws[3])
+    red, green, blue = (tf.cast(tf.round(tf.clip_by_value(plane, 0.0, 1.0) * 255.0), tf.int32) for plane in planes)
+    return tf.bitcast(tf.reshape(red + 256 * green + 65536 * blue, [-1]), tf.uint32)
 
   return tf.function(change, jit_compile=True, autograph=False)
 
@@ -310,11 +332,7 @@ def _turn_hue(planes: list[tf.Tensor], delta: tf.Tensor) -> list[tf.Tensor]:
   low, high = _range(planes)
   scale = 1.0 / tf.maximum(high - low, 1e-9)
   edge = tf.where(high == green, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale)
-  edge = tf.where(high == red, (green - blue) * scale, edge) + 6.0 * delta
-
-  def share(phase):
-    place = edge + phase
-    place -= 6.0 * tf.floor(place * (1.0 / 6.0))  # As floormod, which is not compiled to vector instructions.
-    return tf.clip_by_value(tf.abs(place - 3.0) - 1.0, 0.0, 1.0)
-
-  return [low + (high - low) * share(phase) for phase in (0.0, 4.0, 2.0)]
+  place = tf.where(high == red, (green - blue) * scale, edge) + 6.0 * delta
+  place -= 6.0 * tf.floor(place * (1.0 / 6.0))  # As floormod, which is not compiled to vector instructions.
+  ramps = (tf.abs(place - 3.0) - 1.0, 2.0 - tf.abs(place - 2.0), 2.0 - tf.abs(place - 4.0))
+  return [low + (high - low) * tf.clip_by_value(ramp, 0.0, 1.0) for ramp in ramps]
