@@ -10,15 +10,14 @@ import collections
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
-import io
 import math
 import os
 
 import av
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
+import cv2
 import numpy as np
-from PIL import Image
 
 from vatt_jax.preparation import pool
 from vatt_jax.preparation.units import Options
@@ -27,9 +26,10 @@ JPEG_QUALITY = 90
 GAP_SECONDS = 0.1  # Sound whose timestamps jump further than this did not follow on; less is jitter of the container.
 LEAP_SECONDS = 10.0  # A jump further than this has to be confirmed by the next frame.
 LONGEST_GAP_SECONDS = 3600.0  # A jump further than this is a broken timestamp, not silence.
-PROBE_PACKETS = 2000
+PROBE_PACKETS, PROBE_BYTES, PROBE_FRAMES = 2000, 1 << 26, 100  # Frames of streams that do not tell the time, above all.
 MOST_FAILED_READS = 100
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+HALF_COLOURS = ("yuv420p", "yuvj420p")
 EXACT_SOUND = ("wav", "flac", "ogg", "mov,mp4,m4a,3gp,3g2,mj2")
 SAMPLES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 LOWEST_RATE_HZ = 1000  # Sound below is that of a broken header: a minute of real sound would last for days.
@@ -61,6 +61,7 @@ class Media:
     frames: JPEG bytes.
     picture_end: end of the last frame; 0 without pictures.
     sound: segments by time; they do not overlap.
+    declared_seconds: how long the file says it is, which may be wrong; 0 where it does not say.
     warnings: what could not be used.
   """
 
@@ -70,6 +71,7 @@ class Media:
   frames: list[bytes] = dataclasses.field(default_factory=list)
   picture_end: float = 0.0
   sound: list[Segment] = dataclasses.field(default_factory=list)
+  declared_seconds: float = 0.0
   warnings: list[str] = dataclasses.field(default_factory=list)
 
   @property
@@ -127,19 +129,18 @@ def read(
   Raises:
     Unreadable: no frame and no sample of the file can be had, with the reason.
   """
-  with _open(path) as container:
-    streams, warnings = _choose_streams(container, picture, sound)
-    if not streams:
-      raise Unreadable("; ".join(warnings) or f"it has no {' and no '.join(_names(picture, sound))}")
-    origin = _origin(container, streams)
   media = Media(options.frames_per_second, options.sample_rate_hz)
-  with _open(path) as container:  # Again, rather than a seek that the file may not support.
+  with _open(path) as container:
     streams, media.warnings = _choose_streams(container, picture, sound)
+    if not streams:
+      raise Unreadable("; ".join(media.warnings) or f"it has no {' and no '.join(_names(picture, sound))}")
+    media.declared_seconds = (container.duration or 0) / av.time_base
+    origin, decoded = _decoded(_packets(container, streams, media.warnings), streams)
     wanted = _Intervals(intervals)
     sinks = {}
     for stream in streams:
       sinks[stream.index] = _Pictures(stream, media, options, wanted) if stream.type == "video" else _Sound(media)
-    _pump(container, streams, sinks, origin, wanted, media)
+    _pump(decoded, sinks, origin, wanted, media)
     if intervals is None:
       _check_duration(container, origin, media)
   if media.sound and all(np.max(np.abs(s.samples.astype(np.int32)), initial=0) <= SILENCE for s in media.sound):
@@ -148,12 +149,6 @@ def read(
   if not media.picture_end and not media.sound:
     raise Unreadable("; ".join(media.warnings) or "no frame of it can be decoded")
   return media
-
-
-def declared_seconds(path: str) -> float:
-  """How long a file says it is, which may be wrong; 0 where it does not say."""
-  with _open(path) as container:
-    return (container.duration or 0) / av.time_base
 
 
 def _names(picture: bool, sound: bool) -> list[str]:
@@ -219,33 +214,48 @@ def _decode(packet) -> list | None:
     return None
 
 
-def _origin(container, streams) -> float:
-  """The earliest first timestamp of the streams, as decoded: headers have wrong ones."""
-  first = {}
-  for count, packet in enumerate(_packets(container, streams)):
-    if packet.stream.index not in first:
-      for frame in _decode(packet) or ():
-        if frame.time is not None:
-          first.setdefault(packet.stream.index, frame.time)
-    if len(first) == len(streams) or count > PROBE_PACKETS:
+def _decoded(packets: Iterator[av.Packet], streams) -> tuple[float, Iterator[tuple[av.Packet, list | None]]]:
+  """The earliest first timestamp of the streams, as decoded: headers have wrong ones. And packets with their frames.
+
+  Each packet is decoded once, in its turn: at the beginning until its stream has a first frame, and then as they are asked for.
+  """
+  first, early, size, held = {}, [], 0, 0
+  for packet in packets:
+    waits = packet.stream.index in first
+    frames = None if waits else _decode(packet)
+    early.append((packet, waits, frames))
+    size += packet.size
+    for frame in frames or ():
+      if frame.time is not None:
+        first.setdefault(packet.stream.index, frame.time)
+    held += len(frames or ())
+    if len(first) == len(streams) or len(early) > PROBE_PACKETS or size > PROBE_BYTES or held > PROBE_FRAMES:
       break
-  return min(first.values(), default=0.0)
+
+  def everything():
+    for packet, waits, frames in early:
+      yield packet, _decode(packet) if waits else frames
+    for packet in packets:
+      yield packet, _decode(packet)
+
+  return min(first.values(), default=0.0), everything()
 
 
-def _pump(container, streams, sinks, origin: float, wanted: "_Intervals", media: Media) -> None:
+def _pump(
+  decoded: Iterator[tuple[av.Packet, list | None]], sinks, origin: float, wanted: "_Intervals", media: Media
+) -> None:
   """Sends every frame of the file to the sink of its stream."""
   packets, failed = collections.Counter(), collections.Counter()
   leaps = {index: _Leaps() for index in sinks}
   behind = dict.fromkeys(sinks, False)  # Which streams have passed the last interval.
-  for packet in _packets(container, streams, media.warnings):
+  for packet, frames in decoded:
     kind, sink = packet.stream.type, sinks[packet.stream.index]
     packets[kind] += packet.size > 0
     pool.moving()
-    frames = _decode(packet)
     failed[kind] += frames is None
-    for decoded in frames or ():
-      decoded_time = None if decoded.time is None else decoded.time - origin
-      for frame, time in leaps[packet.stream.index].confirm(decoded, decoded_time):
+    for found in frames or ():
+      found_time = None if found.time is None else found.time - origin
+      for frame, time in leaps[packet.stream.index].confirm(found, found_time):
         sink.push(frame, time)
         behind[packet.stream.index] = time is not None and time > wanted.end
     if all(behind.values()):
@@ -261,7 +271,7 @@ def _pump(container, streams, sinks, origin: float, wanted: "_Intervals", media:
 
 def _check_duration(container, origin: float, media: Media) -> None:
   """Warns where the file ends before its header says; headers of bare sound streams only estimate."""
-  declared = (container.duration or 0) / av.time_base
+  declared = media.declared_seconds
   if "matroska" in container.format.name:
     declared -= max(0.0, origin)  # Counted from 0, not from the first timestamp.
   if declared - media.end > max(1.0, 0.05 * declared) and (media.times or container.format.name in EXACT_SOUND):
@@ -328,7 +338,7 @@ class _Pictures:
       self._aspect = 1.0
     self._frame, self._time, self._first, self._count = None, 0.0, 0.0, 0
     self._unordered = self._failed = 0
-    self._scaler = VideoReformatter()
+    self._scaler, self._converter = VideoReformatter(), VideoReformatter()
 
   def push(self, frame, time: float | None) -> None:
     if self._frame is None:
@@ -372,14 +382,17 @@ class _Pictures:
     width, height = frame.width * self._aspect, frame.height
     scale = min(1.0, self._options.short_side / min(width, height))
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    rotation = frame.rotation
     # One thread: to start and stop more of them for every frame costs three times what they save.
-    scaled = self._scaler.reformat(frame, width, height, "rgb24", interpolation=SCALING, threads=1)
-    pixels = scaled.to_ndarray()
-    if quarters := round(frame.rotation / 90) % 4:
+    reformat = lambda scaler, *what: scaler.reformat(frame, width, height, *what, interpolation=SCALING, threads=1)
+    if scale < 1.0 and frame.format.name in HALF_COLOURS:
+      frame = reformat(
+        self._scaler, frame.format.name
+      )  # Smaller first: half of the time, and JPEG has half the colours too.
+    pixels = reformat(self._converter, "bgr24").to_ndarray()
+    if quarters := round(rotation / 90) % 4:
       pixels = np.ascontiguousarray(np.rot90(pixels, quarters))
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return encoded.getvalue()
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 class _Sound:

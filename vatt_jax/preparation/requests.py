@@ -15,7 +15,8 @@ from vatt_jax.preparation.digests import Digests
 from vatt_jax.preparation.splits import ALIASES
 from vatt_jax.preparation.units import Decoded, Options, Problem
 
-FORMAT = 1  # Raised when the same input gives other clips than before, so that no cached ones are used.
+FORMAT = 2  # Raised when the same input gives other clips than before, so that no cached ones are used.
+_LOOK_SECONDS = 0.5  # Of a file, to estimate how large its clips will be.
 FIELDS = ("caption", "captions", "start", "end", "label", "language", "split", "licence")
 NEIGHBOURS = 4
 
@@ -137,17 +138,17 @@ class MediaUnit:
     return hashlib.sha256(repr(everything).encode("utf-8", "backslashreplace")).hexdigest()
 
   def expected_bytes(self) -> float:
-    """About how many bytes its clips will have, from the first second of the file and what its header says."""
-    path = self.video or self.audio
+    """About how many bytes its clips will have, from its first half second and what its header says."""
     try:
-      look = media_lib.read(path, self.options, intervals=[(0.0, 1.0)])
-      length = media_lib.declared_seconds(path)
+      look = media_lib.read(self.video or self.audio, self.options, intervals=[(0.0, _LOOK_SECONDS)])
     except media_lib.Unreadable:
       return 0.0
-    ends = [length if request.end in (None, math.inf) else request.end for request in self.requests]
+    ends = [look.declared_seconds if request.end in (None, math.inf) else request.end for request in self.requests]
     seconds = sum(max(0.0, end - (request.start or 0.0)) for request, end in zip(self.requests, ends))
     a_frame = np.mean([len(frame) for frame in look.frames] or [0])
-    frames = max(1.0, seconds * len(look.frames) / max(1 / self.options.frames_per_second, min(1.0, look.picture_end)))
+    frames = max(
+      1.0, seconds * len(look.frames) / max(1 / self.options.frames_per_second, min(_LOOK_SECONDS, look.picture_end))
+    )
     has_sound = look.sound or self.audio
     return float(frames * a_frame + seconds * bool(has_sound) * 2 * self.options.sample_rate_hz)
 

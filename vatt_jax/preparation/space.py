@@ -11,7 +11,7 @@ from vatt_jax.errors import UserError
 from vatt_jax.preparation.cache import Cache
 from vatt_jax.preparation.units import Unit
 
-SAMPLE = 16
+SAMPLE = 8
 
 
 def expected_bytes(units: Sequence[Unit]) -> float:
