@@ -10,14 +10,15 @@ import collections
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
+import io
 import math
 import os
 
 import av
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
-import cv2
 import numpy as np
+from PIL import Image
 
 from vatt_jax.preparation import pool
 from vatt_jax.preparation.units import Options
@@ -389,10 +390,12 @@ class _Pictures:
       frame = reformat(
         self._scaler, frame.format.name
       )  # Smaller first: half of the time, and JPEG has half the colours too.
-    pixels = reformat(self._converter, "bgr24").to_ndarray()
+    pixels = reformat(self._converter, "rgb24").to_ndarray()
     if quarters := round(rotation / 90) % 4:
       pixels = np.ascontiguousarray(np.rot90(pixels, quarters))
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
 
 
 class _Sound:
