@@ -67,7 +67,7 @@ def vatt_data() -> ml_collections.ConfigDict:
       "noise": 0.01, "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": (16, 5), "window_seconds": 0.04267,
       "hop_seconds": 0.02134, "mels": 80, "mel_low_hz": 80.0, "mel_high_hz": 7600.0,
   })  # fmt: skip
-  data.text = ml_collections.ConfigDict({"length": 16, "candidates": 5, "lower_case": True})
+  data.text = ml_collections.ConfigDict({"length": 16, "candidates": 5, "lower_case": True, "kinds": ()})
   return data
 
 
@@ -197,14 +197,18 @@ def classification(split: str, when: str, windows: int = 1, crops: int = 1) -> m
   })  # fmt: skip
 
 
-def retrieval(split: str, when: str, windows: int = 1, directory: str = "") -> ml_collections.ConfigDict:
+def retrieval(
+  split: str, when: str, windows: int = 1, directory: str = "", caption_kind: str = ""
+) -> ml_collections.ConfigDict:
   """Zero-shot retrieval between all pairs of modalities; `when` is "every" (evaluate_every_steps) or "final".
 
   Args:
     directory: of the data set, where it is not that of training; any evaluator may have one.
+    caption_kind: "" for captions of any kind; any evaluator may have one.
   """
   return ml_collections.ConfigDict({
-      "kind": "retrieval", "split": split, "when": when, "windows": windows, "directory": directory, "batch_size": 64,
+      "kind": "retrieval", "split": split, "when": when, "windows": windows, "directory": directory,
+      "caption_kind": caption_kind, "batch_size": 64,
   })  # fmt: skip
 
 

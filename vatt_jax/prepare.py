@@ -9,7 +9,8 @@ r"""Turns media into a data set of clips that `train` and `evaluate` read.
 FOLDER. Captions lie beside the media under the same name: talk.mp4 with talk.srt or talk.vtt (each subtitle becomes a
 clip; talk.fr.srt says that they are French), talk.txt (each line is a caption of the whole file), or talk.json
 ({"caption": ..., "label": ..., "language": ..., "start": ..., "end": ..., "split": ...}, or a list of such). Without
-times a file is cut into windows of --clip_seconds. talk.wav gives its sound to a silent talk.mp4. Folders named train,
+times a file is cut into windows of --clip_seconds. Captions of the sound alone, say, are "caption_sound": ..., of the
+picture "caption_picture": any word may follow caption_, here and in a manifest. talk.wav gives its sound to a silent talk.mp4. Folders named train,
 validation and test at the top are splits; files without any caption get the name of their folder as label.
 
 MANIFEST. A .csv, .tsv or .jsonl file with the columns video, audio (a separate sound track, or sound alone), start,
@@ -18,8 +19,9 @@ row with start and end is one clip, rows that name the same clip give it several
 cut into windows.
 
 MORE SMALL SETS, downloaded too. --source=demo:clips and demo:pictures are the demo set without sound, in English;
-demo:effects is what its animals, engines and instruments sound like, with picture and caption; demo:letters are spoken
-letters, demo:clothes are pictures of clothes, both with labels.
+demo:effects is what its animals, engines and instruments sound like, with picture and caption; demo:kinds is the demo
+set with captions of the sound, of the picture and of both; demo:letters are spoken letters, demo:clothes are pictures of
+clothes, both with labels.
 
 PUBLIC DATA SET. --source=tfds:NAME, or tfds:NAME/VARIANT as in tfds:ucf101/split2, reads official annotation files and
 the media that lie in --manual_dir, in any arrangement; what is missing is listed, not fatal. --source=tfds:? lists the
@@ -31,6 +33,7 @@ done, it looks for files that are new or changed.
 """
 
 import errno
+import functools
 import os
 import pathlib
 import sys
@@ -153,7 +156,8 @@ def _find(kind: str, source: str, output: str, options: dict):
       if variant in labelled.MANIFESTS:
         kind, source = "manifest", str(labelled.MANIFESTS[variant]())
       elif variant in stamps.KINDS:
-        voiced = {"": stamps.units, "effects": stamps.effects}
+        by_kind = functools.partial(stamps.units, kind=stamps.StampByKind)
+        voiced = {"": stamps.units, "effects": stamps.effects, "kinds": by_kind}
         return voiced[variant](**media) if variant in voiced else stamps.silent_units(variant, **media), {}
       else:
         known = ", ".join(f"demo:{each}" for each in (*stamps.KINDS, *labelled.MANIFESTS) if each)

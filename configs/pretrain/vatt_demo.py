@@ -5,16 +5,23 @@
 
 Two CPU cores, 9 minutes of training. Test R@5: audio to text 25.3, video to text 17.7, chance 5.5 (README).
 Arguments: smoke; overfit (64 clips, the loss falls to its floor); long (6000 steps: 31.5 and 17.9); two_pairs
-(VATT's own pairs); effects (asked about sound effects, data/demo_effects, too); matching, prompted (ALPRO's objectives
+(VATT's own pairs); by_kind (asked about captions of the sound, of the picture and of both, on demo:kinds); ten_pairs
+(trained on them, too); effects (asked about sound effects, data/demo_effects, too); matching, prompted (ALPRO's objectives
 beside VATT's: does a caption match a picture or a sound, and what does a trained VATT with prompts,
 weights/vatt_prompter, see and hear in the clip).
 """
 
+import ml_collections
+
 from configs import common
+
+KINDS = ("sound", "picture", "both")  # of captions, in demo:kinds
 
 
 def get_config(arg=""):
-  args = common.arguments(arg, ("smoke", "overfit", "long", "two_pairs", "matching", "prompted", "effects"))
+  args = common.arguments(
+    arg, ("smoke", "overfit", "long", "two_pairs", "by_kind", "ten_pairs", "matching", "prompted", "effects")
+  )
   config = common.training()
   config.batch_size = 64
   config.total_steps = 1500
@@ -50,6 +57,15 @@ def get_config(arg=""):
   }
   if "two_pairs" in args:  # As published: sound reaches text through video alone.
     config.objective.pairs.audio_text = 0.0
+  if (
+    "ten_pairs" in args
+  ):  # As newer recipes, such as PE-AV (arXiv 2512.19687): pairs of modalities and kinds of captions.
+    config.data.text.kinds = KINDS
+    captions = {f"{one}_text_{kind}": 1.0 for one in ("video", "audio", "videoaudio") for kind in KINDS}
+    config.objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0} | captions)
+  if args & {"by_kind", "ten_pairs"}:
+    for kind in KINDS:
+      config.evaluators[f"test_{kind}"] = common.retrieval("test", "final", caption_kind=kind)
   if "effects" in args:
     for split in ("validation", "test"):
       directory = "" if "smoke" in args else "data/demo_effects"

@@ -31,7 +31,7 @@ def record(seconds: float = 5.0, captions=(("a word", 0.0, 5.0),), frames=None, 
   put("captions/end", "float_list", [end for _, _, end in captions])
   put("clip/start", "float_list", [100.0])
   for name, value in strings.items():
-    put(name, "bytes_list", [value.encode()])
+    put(name, "bytes_list", [each.encode() for each in ([value] if isinstance(value, str) else value)])
   return example.SerializeToString()
 
 
@@ -43,7 +43,7 @@ def frame_seconds(patches: np.ndarray) -> np.ndarray:
 class Memory:
   """A list of records that looks like `records.Records`, and counts what is read."""
 
-  directory = "memory"
+  directory, split = "memory", "train"
 
   def __init__(self, records):
     self._records, self.reads = list(records), 0

@@ -16,7 +16,7 @@ import pytest
 from tests.data import clips
 from vatt_jax.data import audio, order as order_lib, pipeline, records as records_lib, text, video
 from vatt_jax.errors import UserError
-from vatt_jax.evaluation import evaluators
+from vatt_jax.evaluation import evaluators, views
 
 
 class Letters:
@@ -226,6 +226,26 @@ def test_pictures_are_augmented_in_their_own_way():
   assert (options.crop, options.min_area, options.interpolation, options.rand_augment) == (
     "inception", 0.2, "bicubic", "image",
   )  # fmt: skip
+
+
+def test_captions_come_by_kind():
+  """Two of each kind, the nearest of its own; what a clip has none of is absent. A data set may know no kinds."""
+  words = [("heard a", 0.0, 1.0), ("seen", 0.0, 5.0), ("heard b", 4.0, 5.0)]
+  known = clips.record(5.0, captions=words, **{"captions/kind": ["sound", "picture", "sound"]})
+  records = clips.Memory([known, clips.record(5.0, captions=words)])
+  kinds = ("picture", "sound", "smell", "")
+  options = dataclasses.replace(TIMED, text=text.TextOptions(length=7, candidates=2, kinds=kinds))
+  (batch,) = pipeline.evaluation_batches(records, 2, options, Letters())
+  shapes = {name: (batch[name].shape, batch[name].dtype) for name in batch if name.startswith("text/")}
+  assert shapes == {n: (s.shape, s.dtype) for n, s in pipeline.batch_spec(options, 2).items() if n in shapes}
+  said = [["".join(chr(i) for i in ids if i) for ids in rows] for rows in batch["text/ids"]]
+  assert said[0] == ["seen", "seen", "hearda", "heardb", "", "", "seen", "hearda"]
+  assert said[1] == ["", "", "", "", "", "", "seen", "hearda"]
+  assert batch["text/kinds"].tolist() == [[True, True, False, True], [False, False, False, True]]
+  assert batch["text/present"].all()
+  each = [records_lib.decode(record) for record in (known, records_lib.Each(records, "captions")[1])]
+  assert each[1]["captions/kind"] == [b"picture"] and views.middle_caption(each[0], "sound") == "heard a"
+  assert views.middle_caption(each[0]) == "seen" and views.middle_caption(each[1], "sound") == ""
 
 
 def test_captions_are_those_around_the_window():

@@ -135,6 +135,33 @@ def test_any_pair_is_compared_in_its_own_way():
   assert all(output in out for outputs in objective.spaces.values() for output in outputs)
 
 
+def test_a_pair_may_have_captions_of_its_own_kind():
+  """Of four captions two are of the sound and two of the picture; the second clip has none of the sound."""
+  pairs = {name: Contrast() for name in ("audio_text_sound", "video_text_picture", "videotext_audio_sound")}
+  model = Vatt(**TINY, dropout=0.0, audio_text=True, joined=("videotext",))
+  objective = VattObjective(model, pairs, kinds=("sound", "picture"))
+  whole = batch()
+  for key in ("text/ids", "text/mask"):
+    whole[key] = np.concatenate([whole[key], np.roll(whole[key], 1, axis=0)], axis=1)
+  whole["text/kinds"] = np.array([[1, 1], [0, 1], [1, 1]], bool)
+  variables = jax.jit(lambda: objective.init(jax.random.key(0), whole))()
+  out = jax.jit(objective.encode)(variables, whole)
+  metrics = jax.jit(lambda v: objective.loss(v, whole, jax.random.key(1), False))(variables)[1]
+  here, heard, seen = whole["audio/present"], whole["text/kinds"][:, 0], whole["text/kinds"][:, 1]
+  expected = {
+    "audio_text_sound": (out["audio/at"], out["text/at"][:, :2], heard, here),
+    "video_text_picture": (out["video/vt"], out["text/vt"][:, 2:], seen, here),
+    "videotext_audio_sound": (out["audio/vt_a"], out["videotext/vt_a"][:, :2], heard & here, here),
+  }
+  for pair, (one, several, present, one_present) in expected.items():
+    value = mil_nce(one, several, present, temperature=0.07, video_present=one_present)
+    np.testing.assert_allclose(metrics[f"loss/{pair}"], value, rtol=1e-5)
+  with pytest.raises(ValueError, match="pair video_text needs '' in data.text.kinds"):
+    VattObjective(model, {"video_text": Contrast()}, kinds=("sound",))
+  with pytest.raises(ValueError, match="pairs .'video_audio_sound'. are not among"):
+    VattObjective(model, {"video_audio_sound": Contrast()}, kinds=("sound",))
+
+
 def test_duplicate_captions_are_counted_among_present_ones():
   ids = jnp.array([[1, 2, 0], [1, 2, 0], [3, 0, 0], [1, 2, 0], [3, 4, 0]])
   assert duplicate_share(ids, jnp.array([True, True, True, False, True])) == pytest.approx(2 / 4)

@@ -78,6 +78,24 @@ def test_the_sound_of_a_row_replaces_the_sound_of_its_video(media, tmp_path, rec
   assert len(record["video"]["frames"]) == 5 and len(record["audio"]["samples"]) == 0
 
 
+def test_captions_by_kind(media, tmp_path, records):
+  found, problems = units(
+    media,
+    "kinds.jsonl",
+    '{"video": "films/a b.mp4", "start": 0, "end": 1, "caption": "all of it", "caption_sound": ["beeps", "more beeps"]}\n'
+    '{"video": "films/a b.mp4", "start": 0, "end": 1, "caption_picture": "a bar"}\n'
+    '{"video": "films/c.mp4", "start": 0, "end": 1, "caption": "no kind", "caption_": "unknown"}\n',
+  )
+  assert [problem.reason for problem in problems.warnings] == ["the column 'caption_' is not known and not used"]
+  dataset.prepare(found, tmp_path, source="m", options={}, problems=problems, progress=False)
+  rows = [row for split in records(tmp_path).values() for row in split]
+  said = sorted(list(zip(row["captions"]["kind"], row["captions"]["text"])) for row in rows)
+  assert said == [
+    [(b"", b"all of it"), (b"sound", b"beeps"), (b"sound", b"more beeps"), (b"picture", b"a bar")],
+    [(b"", b"no kind")],
+  ]
+
+
 def test_json_lines(media):
   rows = [
     {"video": "films/c.mp4", "caption": "a", "start": 0, "end": 2},

@@ -61,8 +61,10 @@ def batch_spec(options: InputOptions, rows: int) -> dict[str, jax.ShapeDtypeStru
       spec[f"{name}/positions"] = ((*clips, tokens), np.int32)
       spec[f"{name}/present"] = ((rows,), np.bool_)
   if options.text:
-    captions = (rows, options.text.candidates, options.text.length)
+    captions = (rows, options.text.rows, options.text.length)
     spec |= {"text/ids": (captions, np.int32), "text/mask": (captions, np.bool_), "text/present": ((rows,), np.bool_)}
+    if options.text.kinds:
+      spec["text/kinds"] = ((rows, len(options.text.kinds)), np.bool_)
   if options.label:
     multiple = options.label.multiple
     spec["label"] = ((rows, options.label.classes), np.float32) if multiple else ((rows,), np.int32)
@@ -252,28 +254,32 @@ def _audio_example(parsed, samples, place, duration, key, options, train):
 
 def _text_example(parsed, place, duration, options, tokenizer):
   centre = window_start(place, duration, options.seconds) + tf.minimum(duration, options.seconds) / 2
+  shape = [max(1, len(options.text.kinds)), options.text.candidates, options.text.length]
 
-  def encode(texts, starts, ends, centre):
-    if tokenizer is None or not len(texts):
-      shape = [options.text.candidates, options.text.length]
-      return np.zeros(shape, np.int32), np.zeros(shape, bool), np.bool_(False)
-    if not any(words.strip() for words in texts):
-      raise ValueError("its captions are empty")
-    chosen = text.nearest_captions(starts, ends, centre, options.text.candidates)
-    ids, mask = text.encode_captions([texts[i].decode("utf-8", "replace") for i in chosen], tokenizer, options.text)
-    return ids, mask, np.bool_(mask.any())
+  def encode(texts, starts, ends, kinds, centre):
+    ids, mask = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    if tokenizer is not None and len(texts):
+      if not any(words.strip() for words in texts):
+        raise ValueError("its captions are empty")
+      words = [each.decode("utf-8", "replace") for each in texts]
+      names = [each.decode("utf-8", "replace") for each in kinds]
+      for i, chosen in enumerate(text.nearest_of_kinds(starts, ends, names, centre, options.text)):
+        if len(chosen):
+          ids[i], mask[i] = text.encode_captions([words[j] for j in chosen], tokenizer, options.text)
+    return ids, mask, mask.any((1, 2))
 
-  values = [parsed["captions/text"], parsed["captions/start"], parsed["captions/end"], centre]
+  values = [parsed[f"captions/{part}"] for part in ("text", "start", "end", "kind")]
   if options.text.examples == "questions":
     nowhen = tf.zeros_like(parsed["questions/text"], tf.float32)
-    values = [parsed["questions/text"], nowhen, nowhen, centre]
-  ids, mask, present = tf.numpy_function(encode, values, [tf.int32, tf.bool, tf.bool], stateful=False)
-  shape = [options.text.candidates, options.text.length]
+    values = [parsed["questions/text"], nowhen, nowhen, tf.zeros([0], tf.string)]
+  ids, mask, present = tf.numpy_function(encode, [*values, centre], [tf.int32, tf.bool, tf.bool], stateful=False)
+  present = tf.ensure_shape(present, shape[:1])
+  rows = [options.text.rows, options.text.length]
   return {
-    "text/ids": tf.ensure_shape(ids, shape),
-    "text/mask": tf.ensure_shape(mask, shape),
-    "text/present": tf.ensure_shape(present, []),
-  }
+    "text/ids": tf.reshape(tf.ensure_shape(ids, shape), rows),
+    "text/mask": tf.reshape(tf.ensure_shape(mask, shape), rows),
+    "text/present": tf.reduce_any(present),
+  } | ({"text/kinds": present} if options.text.kinds else {})
 
 
 def _span_example(parsed, place, duration, options, train):

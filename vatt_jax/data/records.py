@@ -24,6 +24,7 @@ FEATURES = {
   "captions/text": tf.io.RaggedFeature(tf.string),
   "captions/start": tf.io.RaggedFeature(tf.float32),
   "captions/end": tf.io.RaggedFeature(tf.float32),
+  "captions/kind": tf.io.RaggedFeature(tf.string),  # Only in data sets where a caption has one.
   "questions/text": tf.io.RaggedFeature(tf.string),
   "questions/answer": tf.io.RaggedFeature(tf.string),
   "language": tf.io.FixedLenFeature([], tf.string, ""),
@@ -155,6 +156,8 @@ class Each(Sequence):
     example = tf.train.Example.FromString(record)
     for name in self._names:
       feature = example.features.feature[name]
+      if not feature.WhichOneof("kind"):
+        continue
       values = getattr(feature, feature.WhichOneof("kind")).value
       values[:] = [values[i]]
     return example.SerializeToString()

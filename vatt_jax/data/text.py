@@ -1,5 +1,6 @@
 """Captions of a clip: which ones, and their ids."""
 
+from collections.abc import Sequence
 import dataclasses
 import string
 from typing import Protocol
@@ -23,6 +24,8 @@ class TextOptions:
   Attributes:
     length: L, tokens per caption; longer ones are cut, shorter ones padded with 0.
     candidates: K captions nearest in time, all positives of the clip (VATT: 5).
+    kinds: of captions, such as ("sound", "picture", "both"), of which each clip has K each, one kind after the other; "" is
+      captions of any kind. None: K captions of any kind.
     lower_case: whether captions are lower-cased first.
     examples: what counts as an example in training: "clips", with the captions nearest in time, "captions", each with its
       clip, or "questions", each with its clip and its answer as the label; those in evaluation too.
@@ -31,6 +34,7 @@ class TextOptions:
 
   length: int = 16
   candidates: int = 1
+  kinds: tuple[str, ...] = ()
   lower_case: bool = True
   special_tokens: bool = False
   examples: str = "clips"
@@ -39,6 +43,13 @@ class TextOptions:
     ranges.check(self, positive=("length", "candidates"))
     if self.examples not in EXAMPLES:
       raise ValueError(f"examples {self.examples!r} is not one of {', '.join(EXAMPLES)}")
+    if len(set(self.kinds)) < len(self.kinds) or isinstance(self.kinds, str):
+      raise ValueError(f"kinds {self.kinds!r} are not different words")
+
+  @property
+  def rows(self) -> int:
+    """Captions of a clip, of all kinds."""
+    return self.candidates * max(1, len(self.kinds))
 
 
 class Tokenizer(Protocol):
@@ -190,6 +201,17 @@ def save_tokenizer(tokenizer: Tokenizer, place: str) -> None:
   if not path.exists():
     path.parent.mkdir(parents=True, exist_ok=True)
     storage.write(path, tokenizer.content)
+
+
+def nearest_of_kinds(
+  starts: np.ndarray, ends: np.ndarray, kinds: Sequence[str], centre: float, options: TextOptions
+) -> list[np.ndarray]:
+  """For each kind that is asked for, the numbers of its `nearest_captions`; none where a clip has no such caption."""
+  chosen = []
+  for wanted in options.kinds or ("",):
+    own = np.array([i for i in range(len(starts)) if not wanted or (i < len(kinds) and kinds[i] == wanted)], int)
+    chosen.append(own[nearest_captions(starts[own], ends[own], centre, options.candidates)] if len(own) else own)
+  return chosen
 
 
 def nearest_captions(starts: np.ndarray, ends: np.ndarray, centre: float, count: int) -> np.ndarray:

@@ -57,6 +57,7 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
     UserError: for a split that does not exist, or a set in which nothing can be compared; and as `check`.
   """
   check(name, config)
+  setting = _with_captions(config.get("caption_kind", ""), setting)
   asked = setting.options.text is not None and setting.options.text.examples == "questions"
   records = records_lib.open_split(setting.directory, config.split, "questions" if asked else "clips")
   views = Views(
@@ -67,6 +68,14 @@ def run(name: str, config, setting: Setting, variables: dict, batch_size: int, p
   if views.broken:
     metrics["broken_records"] = float(len(views.broken))
   return Result({f"eval/{name}/{key}": value for key, value in metrics.items()}, shown)
+
+
+def _with_captions(kind: str, setting: Setting) -> Setting:
+  """Evaluators read one caption of a clip, of this kind, or "" of any."""
+  if setting.options.text is None:
+    return setting
+  text = dataclasses.replace(setting.options.text, kinds=(kind,) if kind else ())
+  return dataclasses.replace(setting, options=dataclasses.replace(setting.options, text=text))
 
 
 def retrieval(name, config, setting, variables, records, views) -> tuple[dict, EmbeddedSet]:
@@ -90,7 +99,7 @@ def retrieval(name, config, setting, variables, records, views) -> tuple[dict, E
     present={key: value[kept] for key, value in present.items()},
     spaces={pair: outputs for pair, outputs in setting.spaces.items() if set(pair) <= set(MODALITIES)},
     temperatures=setting.temperatures(variables),
-    **_columns(records, kept, rate),
+    **_columns(records, kept, rate, config.get("caption_kind", "")),
   )
   return evaluate_set(embedded) | _joined_retrieval(embedded, setting.spaces), embedded
 
@@ -301,7 +310,7 @@ def _truth(records, names, multiple: bool = False) -> np.ndarray:
   return np.stack([label_lib.encode_label(each, options) for each in records.strings("label")])
 
 
-def _columns(records: records_lib.Records, numbers: np.ndarray, default_rate_hz: int) -> dict:
+def _columns(records: records_lib.Records, numbers: np.ndarray, default_rate_hz: int, caption_kind: str) -> dict:
   """What the report shows of these records; read one by one, kept small."""
   columns = {name: [] for name in ("captions", "languages", "labels", "sources", "thumbnails", "waveforms")}
   rate = 0
@@ -310,7 +319,7 @@ def _columns(records: records_lib.Records, numbers: np.ndarray, default_rate_hz:
     string = lambda key, row=row: (row[key] or [b""])[0].decode("utf-8", "replace")
     frames, own_rate = row["video/frames"], (row["audio/sample_rate_hz"] or [default_rate_hz])[0]
     rate = rate or (own_rate if len(row["audio/samples"]) else 0)
-    columns["captions"].append(middle_caption(row))
+    columns["captions"].append(middle_caption(row, caption_kind))
     columns["languages"].append(string("language"))
     columns["labels"].append(string("label"))
     columns["sources"].append(string("source"))

@@ -122,14 +122,19 @@ class Views:
     return np.array([i for i in range(len(self.records)) if i not in self.broken], int)
 
 
-def middle_caption(row: dict) -> str:
-  """The caption that evaluation uses of a decoded record: the nearest to the clip's middle; "" where there is none."""
-  if not row["captions/text"]:
-    return ""
+def middle_caption(row: dict, kind: str = "") -> str:
+  """The caption that evaluation uses of a decoded record: the nearest to the clip's middle; "" where there is none.
+
+  Args:
+    kind: of captions, "" for any.
+  """
   seconds = len(row["audio/samples"]) / max(1, (row["audio/sample_rate_hz"] or [1])[0])
   seconds = max([seconds + (row["audio/start_seconds"] or [0.0])[0], *row["video/timestamps"][-1:]])
   times = (np.asarray(row[f"captions/{end}"], float) for end in ("start", "end"))
-  return row["captions/text"][int(text.nearest_captions(*times, seconds / 2, 1)[0])].decode("utf-8", "replace")
+  kinds = [each.decode("utf-8", "replace") for each in row["captions/kind"]]
+  options = text.TextOptions(kinds=(kind,) if kind else ())
+  (chosen,) = text.nearest_of_kinds(*times, kinds, seconds / 2, options)
+  return row["captions/text"][chosen[0]].decode("utf-8", "replace") if len(chosen) else ""
 
 
 def features(views: Views, setting: Setting, variables: dict, output: str) -> tuple[np.ndarray, np.ndarray]:

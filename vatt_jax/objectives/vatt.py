@@ -29,6 +29,7 @@ PAIRS = {
   "videotext_audio": ("audio/vt_a", "videotext/vt_a"),
   "audiotext_video": ("video/at_v", "audiotext/at_v"),
 }
+# A pair with captions may say of which kind they are: "audio_text_sound".
 SHARPEST = 0.01  # the lowest temperature that can be learned (CLIP's bound)
 
 
@@ -73,7 +74,8 @@ class VattObjective:
 
   Attributes:
     model: the towers and heads.
-    pairs: name in `PAIRS` -> how it is compared. VATT: video_audio and video_text.
+    pairs: name in `PAIRS`, with or without a kind of captions -> how it is compared. VATT: video_audio and video_text.
+    kinds: of captions that batches have, K of each, see `data.text.TextOptions`; none: K of any kind.
     reduction: "mean" divides the weighted sum by the sum of the weights (official code), "sum" does not (paper).
     groups: 1: a term is the mean over the present clips of the global batch; above, the mean of the means of so many
       replicas (official code); see `losses.nce.masked_mean`.
@@ -91,6 +93,7 @@ class VattObjective:
   ring: bool = False
   mask_overlaps: bool = False
   pieces: int = 1
+  kinds: tuple[str, ...] = ()
   mesh: Mesh | None = None
   attention: str = "auto"
 
@@ -107,8 +110,13 @@ class VattObjective:
   fresh = r"^params/contrast/"  # all that may be missing in what a run starts from
 
   def __post_init__(self):
-    if unknown := set(self.pairs) - set(PAIRS):
-      raise ValueError(f"pairs {sorted(unknown)} are not among {', '.join(PAIRS)}")
+    if unknown := [pair for pair in self.pairs if _outputs(pair) not in PAIRS.values()]:
+      raise ValueError(
+        f"pairs {unknown} are not among {', '.join(PAIRS)}, or those with a kind of captions behind them"
+      )
+    for pair, contrast in self.pairs.items():
+      if contrast.weight and "text" in pair and _kind(pair) not in (self.kinds or ("",)):
+        raise ValueError(f"pair {pair} needs {_kind(pair)!r} in data.text.kinds, which is {self.kinds}")
     if self.ring and any(contrast.loss == "sigmoid" for contrast in self.pairs.values()):
       raise ValueError("ring is for the losses with a softmax, not for sigmoid")
     if self.reduction not in ("mean", "sum"):
@@ -132,12 +140,12 @@ class VattObjective:
       ("video", "audio"): PAIRS["video_audio"],
       ("video", "text"): PAIRS["video_text"],
       ("audio", "text"): text_audio,
-    } | {tuple(output.split("/")[0] for output in PAIRS[pair]): PAIRS[pair] for pair in self._joined}
+    } | {tuple(output.split("/")[0] for output in outputs): outputs for outputs in map(_outputs, self._joined)}
 
   def temperatures(self, variables: dict) -> dict[tuple[str, str], float]:
     """What cosines are divided by, for the `spaces` that are trained."""
     learned = variables["params"].get("contrast", {})
-    trained = {PAIRS[pair]: c.at(learned.get(pair, {})) for pair, c in self.pairs.items() if c.weight}
+    trained = {_outputs(pair): c.at(learned.get(pair, {})) for pair, c in self.pairs.items() if c.weight}
     return {pair: float(trained[outputs]) for pair, outputs in self.spaces.items() if outputs in trained}
 
   @property
@@ -178,15 +186,15 @@ class VattObjective:
     for pair, contrast in self.pairs.items():
       if contrast.weight:
         one, several = _one_and_several(pair, out)
-        candidates = out[several] if out[several].ndim == 3 else out[several][:, None]
+        candidates = self._of_kind(out[several], pair)
         how = {"temperature": contrast.at(learned.get(pair, {})), **({"sums": sums} if sums else {})}
         if contrast.learned:
           metrics[f"temperature/{pair}"] = how["temperature"]
         if contrast.loss == "sigmoid":
           how["bias"] = learned[pair]["bias"]
         value = LOSSES[contrast.loss](
-            out[one] if out[one].ndim == 2 else out[one][:, 0], candidates, _present(several, batch),
-            video_present=_present(one, batch), spans=spans if self.mask_overlaps else None, groups=self.groups, **how,
+            out[one] if out[one].ndim == 2 else out[one][:, 0], candidates, self._present(several, batch, pair),
+            video_present=self._present(one, batch, pair), spans=spans if self.mask_overlaps else None, groups=self.groups, **how,
         )  # fmt: skip
         metrics[f"loss/{pair}"] = value
         total += contrast.weight * value
@@ -201,6 +209,23 @@ class VattObjective:
     if spans is not None:
       metrics["data/overlapping_clips"] = overlapping_share(*spans)
     return total, metrics
+
+  def _of_kind(self, out: jax.Array, pair: str) -> jax.Array:
+    """What a pair has of an output (B, E), or (B, K, E) of captions or windows: (B, 1, E) or (B, K, E)."""
+    if out.ndim == 2:
+      return out[:, None]
+    if not self.kinds or "text" not in pair:
+      return out
+    one_kind = out.shape[1] // len(self.kinds)
+    first = self.kinds.index(_kind(pair)) * one_kind
+    return out[:, first : first + one_kind]
+
+  def _present(self, output: str, batch: dict[str, jax.Array], pair: str) -> jax.Array:
+    """bool (B,): whether the clip has all that an output is made of, and captions of the pair's kind."""
+    modality = output.split("/")[0]
+    of_kind = {"text": batch["text/kinds"][:, self.kinds.index(_kind(pair))]} if self.kinds and "text" in pair else {}
+    here = lambda part: of_kind[part] if part in of_kind else batch[f"{part}/present"]
+    return functools.reduce(jnp.logical_and, map(here, JOINED[modality][0] if modality in JOINED else (modality,)))
 
   def encode(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
     """Everything the model says about a batch, in inference mode; see `models.vatt.Vatt`."""
@@ -226,11 +251,15 @@ class VattObjective:
     return {**variables, "params": {name: value for name, value in params.items() if name != "contrast"}}
 
 
-def _present(output: str, batch: dict[str, jax.Array]) -> jax.Array:
-  """bool (B,): whether the clip has all that an output is made of."""
-  modality = output.split("/")[0]
-  parts = JOINED[modality][0] if modality in JOINED else (modality,)
-  return functools.reduce(jnp.logical_and, [batch[f"{part}/present"] for part in parts])
+def _outputs(pair: str) -> tuple[str, str] | None:
+  """What meets in a pair: that of `PAIRS` with a kind or without; None where there is no such pair."""
+  outputs = PAIRS.get("_".join(pair.split("_")[:2]))
+  return outputs if outputs and (not _kind(pair) or "text" in pair) else None
+
+
+def _kind(pair: str) -> str:
+  """Which captions a pair is about, "" for those of any kind."""
+  return "_".join(pair.split("_")[2:])
 
 
 def _one_and_several(pair: str, out: dict[str, jax.Array]) -> tuple[str, str]:
@@ -238,8 +267,8 @@ def _one_and_several(pair: str, out: dict[str, jax.Array]) -> tuple[str, str]:
 
   Those are the captions around a clip, or the windows of video around a caption. Sound belongs to the first window alone.
   """
-  first, second = PAIRS[pair]
-  return (second, first) if pair == "video_text" and out[first].ndim == 3 else (first, second)
+  first, second = _outputs(pair)
+  return (second, first) if (first, second) == PAIRS["video_text"] and out[first].ndim == 3 else (first, second)
 
 
 def duplicate_share(ids: jax.Array, present: jax.Array) -> jax.Array:
@@ -278,9 +307,8 @@ def from_config(config, options, vocabulary_size: int, kind: type = VattObjectiv
   if config.objective.get("mask_overlaps", False) and not options.spans:
     raise ValueError("objective.mask_overlaps needs data.clip_spans = True")
   pairs = _contrasts(config.objective)
-  joined = tuple(
-    pair.split("_")[0] for pair, contrast in pairs.items() if contrast.weight and pair.split("_")[0] in JOINED
-  )
+  trained = [pair.split("_") for pair, contrast in pairs.items() if contrast.weight]
+  joined = tuple(dict.fromkeys(first for first, *_ in trained if first in JOINED))
   if joined and options.video and options.video.windows > 1:
     raise ValueError("two modalities together can meet the third where data.video.windows is 1 only")
   fields = {
@@ -290,7 +318,7 @@ def from_config(config, options, vocabulary_size: int, kind: type = VattObjectiv
     "sample_rate_hz": options.audio.sample_rate_hz if options.audio else 0,
     "text_length": options.text.length if options.text else 0,
     "vocabulary_size": known or max(vocabulary_size, 2),
-    "audio_text": "audio_text" in pairs and pairs["audio_text"].weight > 0,
+    "audio_text": any(parts[:2] == ["audio", "text"] for parts in trained),
     "joined": joined,
   }
   _check_names(fields)
@@ -304,6 +332,7 @@ def from_config(config, options, vocabulary_size: int, kind: type = VattObjectiv
     objective.get("ring", False),
     objective.get("mask_overlaps", False),
     config.get("accumulate", 1),
+    options.text.kinds if options.text else (),
     attention=attention,
     **more,
   )

@@ -69,6 +69,8 @@ class VattPrompted(vatt.VattObjective):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.kinds:
+      raise ValueError("matching and entities take captions as they come: data.text.kinds is for the objective vatt")
     if self.label_filter not in losses.FILTERS:
       raise ValueError(f"label_filter {self.label_filter!r} is not one of {', '.join(losses.FILTERS)}")
     if self.entities and self.known < 2:

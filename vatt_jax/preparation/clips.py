@@ -15,12 +15,14 @@ SPLITS = ("train", "validation", "test")
 class Caption:
   """A sentence and when it is said, in seconds from the start of its clip; whole-clip captions span the clip.
 
-  Captions of the neighbourhood have times outside the clip, so `start` may be negative.
+  Captions of the neighbourhood have times outside the clip, so `start` may be negative. `kind` is what it is about, such
+  as "sound", "picture" or "both", where that is known.
   """
 
   text: str
   start: float
   end: float
+  kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,6 +127,7 @@ class Found:
   Attributes:
     counts: split -> `summary.Count`.
     captions: the captions of the training clips.
+    kinds: whether any caption says what it is about.
     labels: class names, in the order of their ids.
     answers: the answers of the training clips, the most frequent first.
     rejected, warnings: problems.
@@ -139,6 +140,7 @@ class Found:
     self._splits = splits_lib.Splits(clip for decoded in self._headers() for clip in decoded.clips)
     self.captions: set[str] = set()
     self.questions: set[str] = set()
+    self.kinds = False
     keys, classes, trained, answers = set(), set(), set(), collections.Counter()
     for decoded in self._headers():
       self.rejected += decoded.rejected
@@ -148,6 +150,7 @@ class Found:
           raise ValueError(f"Two clips have the key {clip.key!r}.")
         keys.add(clip.key)
         classes.update(clip.label.split("|") if clip.label else ())
+        self.kinds |= any(caption.kind for caption in clip.captions)
         if self._splits.of(clip) == "train":
           self.captions.update(caption.text for caption in clip.captions)
           self.questions.update(question.text for question in clip.questions)
@@ -290,7 +293,8 @@ def _write(found: Found, new: epath.Path, settings: Mapping, progress: bool) -> 
         yield clip
         bar.update()
 
-    records.write(new, clips, filled, questions=any(count.questions for count in found.counts.values()))
+    questions = any(count.questions for count in found.counts.values())
+    records.write(new, clips, filled, questions=questions, kinds=found.kinds)
   for name, lines in (("labels.txt", found.labels), ("answers.txt", found.answers)):
     if lines:
       (new / name).write_text("".join(f"{line}\n" for line in lines))

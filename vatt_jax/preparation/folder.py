@@ -130,7 +130,7 @@ def _requests(file: pathlib.Path, beside, name: str) -> tuple[list[Request], lis
         problem("holds no subtitles")
   wanted = _merge(described, found)
   label = folders[-1] if len(folders) > bool(split) else ""
-  if any(request.captions or request.label for request in wanted):
+  if any(request.captions or request.captions_by_kind or request.label for request in wanted):
     label = ""
   return [
     dataclasses.replace(request, split=request.split or split, label=request.label or label) for request in wanted
@@ -144,7 +144,7 @@ def _merge(described: list[Request], found: list[Request]) -> list[Request]:
   if not described:
     return found
   about, *more = described
-  if more or about.captions or about.start is not None or about.end is not None:
+  if more or about.captions or about.captions_by_kind or about.start is not None or about.end is not None:
     return described
   return [
     dataclasses.replace(request, label=about.label, split=about.split, language=request.language or about.language)
@@ -159,7 +159,7 @@ def _read_json(path: pathlib.Path, problem) -> list[Request]:
     if not isinstance(item, dict):
       problem(f"item {i} is not an object, so it is not used")
       continue
-    if not set(item) & set(requests.FIELDS):
+    if not any(name in requests.FIELDS or requests.kind_of(name) for name in item):
       problem(f"item {i} has none of the keys {', '.join(requests.FIELDS)}, so it is not used")
       continue
     try:

@@ -31,7 +31,7 @@ def units(path: os.PathLike | str, options: Options, digests: Digests) -> tuple[
   """
   path = pathlib.Path(path)
   problems = Decoded()
-  wanted = collections.defaultdict(dict)  # (video, audio) -> request without captions -> captions
+  wanted = collections.defaultdict(dict)  # (video, audio) -> request without captions -> (kind, caption)
   columns, missing = {}, set()
   for line, row in _rows(path):
     where = f"{path.name}:{line}"
@@ -59,17 +59,18 @@ def units(path: os.PathLike | str, options: Options, digests: Digests) -> tuple[
     except ValueError as error:
       problems.rejected.append(Problem(where, str(error)))
       continue
-    bare = dataclasses.replace(request, captions=())
-    wanted[tuple(files)].setdefault(bare, {}).update(dict.fromkeys(request.captions))
+    bare = dataclasses.replace(request, captions=(), captions_by_kind=())
+    texts = [("", text) for text in request.captions] + list(request.captions_by_kind)
+    wanted[tuple(files)].setdefault(bare, {}).update(dict.fromkeys(texts))
   if columns and not {"video", "audio"} & set(columns):
     raise UserError(f"{path} has neither a column `video` nor `audio`; its columns are {', '.join(columns)}.")
   for name in columns:
-    if name not in COLUMNS:
+    if name not in COLUMNS and not requests.kind_of(name):
       problems.warnings.append(Problem(path.name, f"the column {name!r} is not known and not used"))
   return [_unit(path.parent, *files, asked, options, digests) for files, asked in wanted.items()], problems
 
 
-def _unit(folder, video, audio, asked: dict[Request, dict[str, None]], options, digests) -> MediaUnit:
+def _unit(folder, video, audio, asked: dict[Request, dict[tuple[str, str], None]], options, digests) -> MediaUnit:
   place = lambda file: file and str(folder / file)
   return MediaUnit(
     name=" + ".join(file for file in (video, audio) if file),
@@ -77,7 +78,14 @@ def _unit(folder, video, audio, asked: dict[Request, dict[str, None]], options, 
     video=place(video),
     audio=place(audio),
     audio_replaces=True,
-    requests=tuple(dataclasses.replace(bare, captions=tuple(texts)) for bare, texts in asked.items()),
+    requests=tuple(
+      dataclasses.replace(
+        bare,
+        captions=tuple(text for kind, text in texts if not kind),
+        captions_by_kind=tuple((kind, text) for kind, text in texts if kind),
+      )
+      for bare, texts in asked.items()
+    ),
     options=options,
     digests=digests,
   )

@@ -14,12 +14,13 @@ from tensorflow_datasets.core import example_serializer, file_adapters
 from vatt_jax.preparation.clips import Clip
 
 
-def record(clip: Clip, *, questions: bool = False) -> dict:
+def record(clip: Clip, *, questions: bool = False, kinds: bool = False) -> dict:
   """The clip as the nested dict that the features of `Clips` encode."""
   asked = {
     "text": [question.text for question in clip.questions],
     "answer": [question.answer for question in clip.questions],
   }
+  kind = {"kind": [caption.kind for caption in clip.captions]}
   return {
     "video": {"frames": list(clip.frames), "timestamps": np.asarray(clip.timestamps, np.float32)},
     "audio": {
@@ -31,6 +32,7 @@ def record(clip: Clip, *, questions: bool = False) -> dict:
       "text": [caption.text for caption in clip.captions],
       "start": np.asarray([caption.start for caption in clip.captions], np.float32),
       "end": np.asarray([caption.end for caption in clip.captions], np.float32),
+      **(kind if kinds else {}),
     },
     **({"questions": asked} if questions else {}),
     "language": clip.language,
@@ -49,15 +51,17 @@ class Clips(tfds.core.GeneratorBasedBuilder):
   RELEASE_NOTES = {"1.0.0": "JPEG frames, int16 PCM, captions with times."}
 
   def __init__(
-    self, *, clips: Callable[[str], Iterator[Clip]] = lambda split: iter(()), splits=(), questions=False, **kwargs
-  ):
-    self._clips, self._splits, self._questions = clips, tuple(splits), questions
+    self, *, clips: Callable[[str], Iterator[Clip]] = lambda split: iter(()), splits=(), questions=False, kinds=False,
+    **kwargs,
+  ):  # fmt: skip
+    self._clips, self._splits, self._questions, self._kinds = clips, tuple(splits), questions, kinds
     super().__init__(**kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
     f = tfds.features
     # Only where there are any: a data set without questions is what it was before questions were thought of.
     questions = {"questions": f.Sequence({"text": f.Text(), "answer": f.Text()})} if self._questions else {}
+    kind = {"kind": f.Text()} if self._kinds else {}
     return self.dataset_info_from_configs(
       features=f.FeaturesDict(
         {
@@ -68,7 +72,7 @@ class Clips(tfds.core.GeneratorBasedBuilder):
             "start_seconds": np.float32,
             "sample_rate_hz": np.int64,
           },
-          "captions": f.Sequence({"text": f.Text(), "start": np.float32, "end": np.float32}),
+          "captions": f.Sequence({"text": f.Text(), "start": np.float32, "end": np.float32, **kind}),
           **questions,
           "language": f.Text(),
           "label": f.Text(),
@@ -86,12 +90,13 @@ class Clips(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self, split):
     for clip in self._clips(split):
-      yield clip.key, record(clip, questions=self._questions)
+      yield clip.key, record(clip, questions=self._questions, kinds=self._kinds)
 
 
 def write(
-  folder: epath.Path, clips: Callable[[str], Iterator[Clip]], splits: Iterable[str], *, questions: bool = False
-) -> None:
+  folder: epath.Path, clips: Callable[[str], Iterator[Clip]], splits: Iterable[str], *, questions: bool = False,
+  kinds: bool = False,
+) -> None:  # fmt: skip
   """Writes `folder`/clips/1.0.0. Records are ordered by a hash of their keys, whatever order `clips` has.
 
   Args:
@@ -99,9 +104,11 @@ def write(
     clips: split name -> the clips of the split, read one by one.
     splits: the splits to write; none of them may be empty.
     questions: whether records have the feature `questions`.
+    kinds: whether captions have the feature `kind`.
   """
   tfds.disable_progress_bar()
-  builder = Clips(clips=clips, splits=splits, questions=questions, data_dir=str(folder), file_format="array_record")
+  has = {"questions": questions, "kinds": kinds}
+  builder = Clips(clips=clips, splits=splits, **has, data_dir=str(folder), file_format="array_record")
   quiet = contextlib.redirect_stdout(io.StringIO())  # "Downloading and preparing dataset ..."
   with _same_bytes_everywhere(), _uncompressed(), quiet:
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(compute_stats="skip"))

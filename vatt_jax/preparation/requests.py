@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import re
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Request:
   Attributes:
     start, end: seconds from time 0 of the file, or None; an infinite `end` is that of the file.
     captions: of the clip as a whole (of each window).
+    captions_by_kind: more of them, each with what it is about: ("sound", "a dog barks").
     neighbours: what is said before and after, in seconds from time 0 of the file.
     questions, label, language, split, licence: as in `Clip`.
   """
@@ -35,6 +37,7 @@ class Request:
   start: float | None = None
   end: float | None = None
   captions: tuple[str, ...] = ()
+  captions_by_kind: tuple[tuple[str, str], ...] = ()
   neighbours: tuple[Cue, ...] = ()
   questions: tuple[Question, ...] = ()
   label: str = ""
@@ -48,7 +51,7 @@ class Request:
 
 
 def parse(fields: Mapping[str, object]) -> Request:
-  """A request from a manifest's row or a JSON sidecar; keys other than `FIELDS` are not looked at.
+  """A request from a manifest's row or a JSON sidecar; keys other than `FIELDS` and `caption_<kind>` are not looked at.
 
   Raises:
     ValueError: a time or split that means nothing, with a sentence that says which.
@@ -65,19 +68,29 @@ def parse(fields: Mapping[str, object]) -> Request:
   split = ALIASES.get(str(given.get("split", "")).strip().lower(), "")
   if "split" in given and not split:
     raise ValueError(f"split {given['split']!r} is not train, validation or test")
-  captions = [
-    " ".join(str(text).split())
-    for name in ("caption", "captions")
-    for text in (given.get(name, []) if isinstance(given.get(name, []), list) else [given[name]])
-  ]
+  captions = [*_texts(given.get("caption")), *_texts(given.get("captions"))]
+  kinds = {name: kind for name in fields if (kind := kind_of(name))}
   return Request(
     **times,
-    captions=tuple(dict.fromkeys(caption for caption in captions if caption)),
+    captions=tuple(dict.fromkeys(captions)),
+    captions_by_kind=tuple(dict.fromkeys((kinds[name], text) for name in kinds for text in _texts(fields[name]))),
     label=_label(given.get("label", "")),
     language=str(given.get("language", "")).strip(),
     split=split,
     licence=str(given.get("licence", "")).strip(),
   )
+
+
+def kind_of(field: str) -> str:
+  """What a field `caption_<kind>` is about, "" for all other fields."""
+  found = re.fullmatch(r"caption_([a-z0-9]+)", field)
+  return found[1] if found else ""
+
+
+def _texts(value: object) -> list[str]:
+  """One caption or a list of them, without empty ones."""
+  given = value if isinstance(value, list) else [] if value is None else [value]
+  return [text for each in given if (text := " ".join(str(each).split()))]
 
 
 def _label(value: object) -> str:
@@ -218,6 +231,7 @@ def _cut(
     key = f"{base}~{count}"
   keys.add(key)
   captions = [Caption(text, 0.0, end - start) for text in request.captions]
+  captions += [Caption(text, 0.0, end - start, kind) for kind, text in request.captions_by_kind]
   captions += [Caption(cue.text, cue.start - start, cue.end - start) for cue in request.neighbours]
   return Clip(
     key=key,

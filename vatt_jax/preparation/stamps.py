@@ -6,7 +6,8 @@ is rendered once and shared by the clips of all the languages it is named in.
 
 For models of pictures and English alone there are the same stamps without voices: `demo:clips`, silent moving clips, and
 `demo:pictures`, one frame each. `demo:effects` has what some stamps sound like instead of their names read aloud: an animal, an
-engine, an instrument, with the picture and the English caption.
+engine, an instrument, with the picture and the English caption. `demo:kinds` is the demo set with captions by kind: of the sound,
+of the picture, of both.
 
 Splits go by English caption, so that validation and test hold pictures, voices and words that training never had.
 """
@@ -88,7 +89,7 @@ class Stamp:
           timestamps=tuple(i / self.frames_per_second for i in range(count)),
           samples=voice,
           sample_rate_hz=self.sample_rate_hz,
-          captions=(Caption(self.captions[language], 0.0, seconds),),
+          captions=self._captions(language, seconds),
           language=language,
           label=self.name.split("/")[0],
           source=f"{PACKAGE}/{self.voices[language]}",
@@ -96,6 +97,19 @@ class Stamp:
         )
       )
     return decoded
+
+  def _captions(self, language: str, seconds: float) -> tuple[Caption, ...]:
+    return (Caption(self.captions[language], 0.0, seconds),)
+
+
+@dataclasses.dataclass(frozen=True)
+class StampByKind(Stamp):
+  """A stamp with three captions: of the sound, what the voice says; of the picture, its English name; of both, both."""
+
+  def _captions(self, language: str, seconds: float) -> tuple[Caption, ...]:
+    said, seen = self.captions[language], self.captions["en"]
+    texts = {"sound": said, "picture": seen, "both": f"{seen} {said}"}
+    return tuple(Caption(text, 0.0, seconds, kind) for kind, text in texts.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +160,7 @@ class SilentStamp:
     return Decoded([clip])
 
 
-KINDS = ("", "clips", "pictures", "effects")
+KINDS = ("", "clips", "pictures", "effects", "kinds")
 SILENT_SECONDS = 2.0
 
 
@@ -169,8 +183,13 @@ def silent_units(kind: str, *, short_side: int = 128, frames_per_second: float =
   return stamps
 
 
-def units(*, short_side: int = 128, frames_per_second: float = 10, sample_rate_hz: int = 16_000) -> list[Stamp]:
+def units(
+  *, short_side: int = 128, frames_per_second: float = 10, sample_rate_hz: int = 16_000, kind: type = Stamp
+) -> list[Stamp]:
   """All stamps that have a picture, an English caption, and a voice with a caption in the same language.
+
+  Args:
+    kind: `Stamp` or `StampByKind`.
 
   Raises:
     debian.Unavailable: where the package is neither cached nor to be downloaded.
@@ -184,7 +203,7 @@ def units(*, short_side: int = 128, frames_per_second: float = 10, sample_rate_h
       language: path.relative_to(root).as_posix() for language, path in _find_voices(picture) if language in captions
     }
     if "en" in captions and voices:
-      stamps.append(Stamp(name, str(root), voices, captions, short_side, frames_per_second, sample_rate_hz))
+      stamps.append(kind(name, str(root), voices, captions, short_side, frames_per_second, sample_rate_hz))
   return stamps
 
 
