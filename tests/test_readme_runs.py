@@ -1,8 +1,8 @@
 """Every command and every Python block of the README is run, one after another in one directory, and leaves what it says.
 
 The text of the README is what runs. What stands in for data sets, published weights and hours of computing is in the
-tables below. Scripts (`bash launch/...`) have their dry run in `test_readme.py`; the first two are what continuous
-integration and newcomers run.
+tables below. Scripts (`bash launch/...`) run whole, in an environment whose `python` has the same stand-ins; all have a dry run
+in `test_readme.py`.
 """
 
 import csv
@@ -75,6 +75,30 @@ LEAVES = {  # program: flag: what it leaves in the place that the flag names
   "benchmark": {},
   "doctor": {},
 }
+SCRIPTS = {  # command of the README: what it runs with besides, what it leaves
+  "bash launch/quickstart.sh": ("", "runs/demo/report.html"),
+  "bash launch/quickstart.sh --source=FOLDER": ("", "runs/FOLDER/report.html"),
+  "bash launch/alpro_demo.sh": ("", "runs/demo_retrieval/results.json"),
+  "bash launch/alpro_ablation.sh": ("--seeds=0 --rows='none all'", "runs/ablation/all-0/tuned/results.json"),
+  "bash launch/gpu_host.sh --workdir=runs/mine -- --config=configs/pretrain/vatt.py:bbs "
+  "--config.data.directory=data/mine": ("", "runs/mine/results.json"),
+}
+# Continuous integration runs the first; the second needs a GPU (`tests/launch/`), the third is dry as it stands.
+NOT_HERE = ("bash launch/test.sh", "bash launch/gpu_host.sh --check", "bash launch/slurm.sh")
+# The `python` of the scripts' environment: installs nothing, finds the demo sets in place, and reads configs as they are for tests.
+STAND_IN = """#!{python}
+import json, os, re, shlex, sys
+command = sys.argv[1:]
+if command[:2] == ["-m", "pip"]:
+  sys.exit()
+if command[:2] == ["-m", "vatt_jax.prepare"] and any(part.startswith("--source=demo") for part in command):
+  output = next(part.partition("=")[2] for part in command if part.startswith("--output="))
+  command = ["-c", f"from vatt_jax.preparation import miniature; miniature.prepare({{output!r}})"]
+else:
+  for old, new in {substitutions!r}:
+    command = [re.sub(old, new, part) for part in command]
+os.execv({python!r}, [{python!r}, *command])
+"""
 # Text in a Python block: frames and pixels of the clips that the model there takes.
 CLIPS = {"weights/alpro": (8, alpro_files.SIDE * alpro_files.PATCH), "": (4, 32)}
 
@@ -130,15 +154,16 @@ def weights(place):
   alpro_files.write_bert(place / "bert-base-uncased")
 
 
-def run(place, *command):
+def run(place, *command, program=sys.executable, **environment):
   environment = {
     **os.environ,
     "PYTHONPATH": str(ROOT),
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    **environment,
   }
   done = subprocess.run(
-    [sys.executable, *command], cwd=place, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    [program, *command], cwd=place, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
   )
   assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
@@ -163,3 +188,34 @@ def test_it_runs(step, place):
   for flag, name in LEAVES[program].items():
     if flag in given:
       assert (place / given[flag] / name).stat().st_mtime >= began - 1, f"--{flag} is as it was"
+
+
+@pytest.fixture(scope="module")
+def scripts_place(tmp_path_factory) -> pathlib.Path:
+  """A directory of their own, for they write where other commands do, and the environment `venv`."""
+  place = tmp_path_factory.mktemp("scripts")
+  for name in ("configs", "launch", "requirements.txt"):
+    (place / name).symlink_to(ROOT / name)
+  for i, colour in zip(range(12), itertools.cycle(tutorial.COLOURS)):
+    tutorial.make_video(place / "FOLDER" / ("train", "validation", "test")[i // 4], colour, i)
+  miniature.prepare(str(place / "data/mine"))
+  python = place / "venv/bin/python"
+  python.parent.mkdir(parents=True)
+  python.write_text(STAND_IN.format(python=sys.executable, substitutions=SUBSTITUTIONS[:2]))
+  python.chmod(0o755)
+  return place
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_scripts_run_whole(command, scripts_place):
+  besides, left = SCRIPTS[command]
+  program, *arguments = shlex.split(f"{command} {besides}")
+  run(scripts_place, *arguments, program=program, VATT_JAX_VENV=str(scripts_place / "venv"))
+  assert (scripts_place / left).exists()
+
+
+def test_every_script_of_the_readme_is_among_them():
+  commands = [
+    " ".join(shlex.split(line, comments=True)) for line in re.findall(r"^bash launch/.*", test_readme.TEXT, re.M)
+  ]
+  assert {each for each in commands if not each.startswith(NOT_HERE)} == set(SCRIPTS)
