@@ -134,8 +134,7 @@ class VattObjective:
 
     Two modalities together, such as "videoaudio", are there if they were trained.
     """
-    own = self.model.audio_text and self.model.head == "fac"  # The joint space has all three anyway.
-    text_audio = PAIRS["audio_text"] if own else ("audio/vt", "text/vt")
+    text_audio = PAIRS["audio_text"] if self.model.audio_text else ("audio/vt", "text/vt")
     return {
       ("video", "audio"): PAIRS["video_audio"],
       ("video", "text"): PAIRS["video_text"],
