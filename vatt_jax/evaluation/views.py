@@ -87,7 +87,7 @@ class Views:
     self.places = [(float(w), float(c)) for c in spread(crops) for w in spread(windows)]
     self.records, self.options, self.batch_size = records, setting.options, batch_size
     self._setting, self.progress = setting, progress
-    self._bar = dict(desc=description, unit="clip", leave=False, disable=not progress)
+    self._bar = dict(desc=description, unit="clip", leave=False, disable=None if progress else True)
     self.count = len(self.places)
     self.broken: set[int] = set()
 
