@@ -95,7 +95,7 @@ def data(**found) -> dict:
           "noise": 0.01, "speed": 0.0, "gain_db": 0.0, "spectrogram": False, "spectrogram_patch": [16, 5], "window_seconds": 0.04267,
           "hop_seconds": 0.02134, "mels": 80, "mel_low_hz": 80.0, "mel_high_hz": 7600.0,
       },
-      "text": {"length": 16, "candidates": 5, "lower_case": True},
+      "text": {"length": 16, "candidates": 5, "lower_case": True, "kinds": ()},
       "label": {"classes": 0, "multiple": False},
   }  # fmt: skip
   told = {name: {**published[name], **fields} for name, fields in found.items()}
