@@ -370,8 +370,10 @@ def build_model(config, options, vocabulary_size: int, parts: tuple[str, ...], a
   video, text = options.video, options.text
   if video and (video.patch[0] != 1 or video.drop_rate):
     raise ValueError("ALPRO sees every patch of single frames: data.video.patch is (1, h, w), drop_rate 0")
-  if text and text.candidates != 1:
-    raise ValueError("ALPRO pairs a clip with one caption: data.text.candidates is 1")
+  if text and text.rows != 1:
+    raise ValueError(
+      "ALPRO pairs a clip with one caption: data.text.candidates is 1, and data.text.kinds has one at most"
+    )
   known = config.model.vocabulary_size
   if known and vocabulary_size not in (0, known):
     raise ValueError(f"it has vectors of {known:,} words, but the vocabulary at hand has {vocabulary_size:,}")
