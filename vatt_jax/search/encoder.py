@@ -34,7 +34,7 @@ class Encoder:
     options, objective = trained.options, trained.objective
     if options.text:
       # A sentence is read as a caption, whatever was an example in training.
-      text = dataclasses.replace(options.text, candidates=1, examples="clips")
+      text = dataclasses.replace(options.text, candidates=1, kinds=(), examples="clips")
       options = dataclasses.replace(options, text=text)
     self.modalities = tuple(name for name in MODALITIES if getattr(options, name) is not None)
     self._options, self._reads_words = options, trained.tokenizer is not None
