@@ -57,9 +57,7 @@ def get_config(arg=""):
   }
   if "two_pairs" in args:  # As published: sound reaches text through video alone.
     config.objective.pairs.audio_text = 0.0
-  if (
-    "ten_pairs" in args
-  ):  # As newer recipes, such as PE-AV (arXiv 2512.19687): pairs of modalities and kinds of captions.
+  if "ten_pairs" in args:  # Pairs of modalities and kinds of captions, as in newer recipes: PE-AV, arXiv 2512.19687.
     config.data.text.kinds = KINDS
     captions = {f"{one}_text_{kind}": 1.0 for one in ("video", "audio", "videoaudio") for kind in KINDS}
     config.objective.pairs = ml_collections.ConfigDict({"video_audio": 1.0} | captions)

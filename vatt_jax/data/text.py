@@ -25,7 +25,7 @@ class TextOptions:
     length: L, tokens per caption; longer ones are cut, shorter ones padded with 0.
     candidates: K captions nearest in time, all positives of the clip (VATT: 5).
     kinds: of captions, such as ("sound", "picture", "both"), of which each clip has K each, one kind after the other; "" is
-      captions of any kind. None: K captions of any kind.
+      captions of any kind. Empty: K captions of any kind.
     lower_case: whether captions are lower-cased first.
     examples: what counts as an example in training: "clips", with the captions nearest in time, "captions", each with its
       clip, or "questions", each with its clip and its answer as the label; those in evaluation too.
