@@ -38,7 +38,12 @@ def drop(x: jax.Array, key: jax.Array, rate: float) -> jax.Array:
 
 
 def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
-  """bool array, false with probability `rate`, to 2^-32.
+  """bool array, false with probability `rate`, to 2^-32."""
+  return kept(*hashes(key, shape), rate)
+
+
+def hashes(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+  """uint32 (*shape[:-1], 1) and (1, ..., shape[-1]), of all that a mask is made of.
 
   Rows (all axes but the last) and columns are hashed apart, then together. Fewer than 2^32 rows never share a hash.
   """
@@ -48,7 +53,12 @@ def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
     places = jax.lax.broadcasted_iota(jnp.uint32, rows.shape, axis)
     rows = rows * np.uint32(shape[axis]) + (_in_whole(places, shape[0]) if axis == 0 and len(shape) > 1 else places)
   columns = jax.lax.broadcasted_iota(jnp.uint32, (1,) * (len(shape) - 1) + shape[-1:], len(shape) - 1)
-  return _mix(_mix(rows ^ words[0]) ^ _mix(columns ^ words[1])) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+  return _mix(rows ^ words[0]), _mix(columns ^ words[1])
+
+
+def kept(rows: jax.Array, columns: jax.Array, rate: float) -> jax.Array:
+  """The mask of these hashes."""
+  return _mix(rows ^ columns) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 
 _piece = None  # (first clip, every how many, clips in the piece), while a piece is traced

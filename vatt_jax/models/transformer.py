@@ -4,14 +4,16 @@ Source: VATT section 3.1.4 and google-research/vatt, modeling/common/transformer
 LayerNorm eps 1e-6, dropout on the attention weights, on both residual branches, inside the MLP and at the end.
 """
 
+import functools
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vatt_jax import placement
-from vatt_jax.models.dropout import Dropout, drop
-from vatt_jax.models.kernels import Kernel
+from vatt_jax.models.dropout import Dropout, hashes, kept
+from vatt_jax.models.kernels import Kernel, by_head
 from vatt_jax.models.linear import Dense
 
 LAYER_NORM_EPSILON = 1e-6
@@ -77,37 +79,40 @@ class Attention(nn.Module):
       features, self.use_bias, dtype=x_BND.dtype, kernel_init=self.kernel_init, name=name
     )
 
-    def project(name):
-      flat = linear(self.heads * self.head_width, name)(x_BND)
-      return flat.reshape(batch, tokens, self.heads, self.head_width).transpose(2, 0, 1, 3)
-
-    q_ABNK, k_ABMK, v_ABMK = project("query"), project("key"), project("value")
-    if self.scaled:
-      q_ABNK = q_ABNK * self.head_width**-0.5
-    heads = {"q": q_ABNK, "k": k_ABMK, "v": v_ABMK}
+    q, k, v = (linear(self.heads * self.head_width, name)(x_BND) for name in ("query", "key", "value"))
+    q = q * self.head_width**-0.5 if self.scaled else q
+    places = None  # Of all pairs, hashed, where weights are dropped.
     if rate:
-      heads["key"] = jax.random.split(self.make_rng("dropout"), self.heads)
+      keys = jax.random.split(self.make_rng("dropout"), self.heads)
+      places = jax.vmap(lambda key: hashes(key, (batch, tokens, tokens)))(keys)
     if bias is not None:
-      heads["bias"] = jnp.broadcast_to(bias.swapaxes(0, 1), (self.heads, *bias.swapaxes(0, 1).shape[1:]))
-    one_head = lambda head: _attend(**head, rate=rate)
-    all_at_once = jax.vmap(one_head)
-    one_by_one = lambda heads: jax.lax.map(jax.checkpoint(one_head, prevent_cse=False), heads)
+      bias = jnp.broadcast_to(bias.swapaxes(0, 1), (self.heads, *bias.swapaxes(0, 1).shape[1:]))
+    one_by_one = functools.partial(by_head, rate=rate, heads=self.heads)
+    all_at_once = functools.partial(_attend, rate=rate, heads=self.heads)
     if tokens < self.long:
-      mixed_ABNK = all_at_once(heads)
+      mixed = all_at_once(q, k, v, bias, places)
     elif self.kernel and bias is None and not rate:
-      mixed_ABNK = self.kernel(*(x.swapaxes(0, 1) for x in (q_ABNK, k_ABMK, v_ABMK))).swapaxes(0, 1)
+      mixed_BANK = self.kernel(*(_apart(x, self.heads).transpose(0, 2, 1, 3) for x in (q, k, v)))
+      mixed = mixed_BANK.transpose(0, 2, 1, 3).reshape(q.shape)
     else:
-      mixed_ABNK = jax.lax.platform_dependent(heads, cpu=one_by_one, default=all_at_once)
-    mixed = mixed_ABNK.transpose(1, 2, 0, 3).reshape(batch, tokens, self.heads * self.head_width)
+      mixed = jax.lax.platform_dependent(q, k, v, bias, places, cpu=one_by_one, default=all_at_once)
     return linear(width, "out")(mixed)
 
 
-def _attend(q, k, v, bias=None, key=None, rate: float = 0.0) -> jax.Array:
-  """One head: q, k, v (B, N, K), bias that broadcasts to (B, N, N) -> (B, N, K)."""
-  scores_BNM = jnp.einsum("bnk,bmk->bnm", q, k, preferred_element_type=jnp.float32)
-  weights_BNM = nn.softmax(scores_BNM if bias is None else scores_BNM + bias)
-  weights_BNM = drop(weights_BNM, key, rate) if rate else weights_BNM
-  return jnp.einsum("bnm,bmk->bnk", weights_BNM.astype(v.dtype), v)
+def _attend(q, k, v, bias, places, rate: float, heads: int) -> jax.Array:
+  """q, k, v (B, N, A * K), bias that broadcasts to (A, B, N, N), hashes of the pairs -> (B, N, A * K)."""
+  q_ABNK, k_ABMK, v_ABMK = (_apart(x, heads).transpose(2, 0, 1, 3) for x in (q, k, v))
+  scores_ABNM = jnp.einsum("abnk,abmk->abnm", q_ABNK, k_ABMK, preferred_element_type=jnp.float32)
+  weights_ABNM = nn.softmax(scores_ABNM if bias is None else scores_ABNM + bias)
+  if rate:
+    weights_ABNM = jnp.where(kept(*places, rate), weights_ABNM * (1 / (1 - rate)), 0.0)
+  mixed_ABNK = jnp.einsum("abnm,abmk->abnk", weights_ABNM.astype(v.dtype), v_ABMK)
+  return mixed_ABNK.transpose(1, 2, 0, 3).reshape(q.shape)
+
+
+def _apart(x, heads: int):
+  """(B, N, A * K) -> (B, N, A, K)."""
+  return x.reshape(*x.shape[:2], heads, -1)
 
 
 class Layer(nn.Module):

@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 import optax
 
-from vatt_jax.training import mesh as mesh_lib, optimizers, sharding
+from vatt_jax.training import hardware, mesh as mesh_lib, optimizers, sharding
 from vatt_jax.training.groups import Groups
 from vatt_jax.training.state import State, init_state
 from vatt_jax.training.step import make_step
@@ -62,7 +62,7 @@ def prepare(config, objective, batch_spec: dict[str, jax.ShapeDtypeStruct], mesh
         make_step(objective, optimizer, config.seed, config.ema_decay, groups.hold),
         objective.partition_rules, mesh, config.fsdp,
       ),
-      donate_argnums=0,
+      donate_argnums=0, compiler_options=hardware.compiler_options(mesh.devices.flat[0].platform),
       in_shardings=(placed, mesh_lib.batch_sharding(mesh)), out_shardings=(placed, mesh_lib.replicated(mesh)),
   )  # fmt: skip
   located = lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
