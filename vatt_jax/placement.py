@@ -1,6 +1,7 @@
 """Where weights and activations lie while a model computes: said by whoever has a mesh, asked for by the modules.
 
-Outside of `placed` both functions return what they were given, so modules need no mesh to run.
+Outside of `placed` both functions return what they were given, so modules need no mesh to run. In the same way whoever
+counts or watches says that every token is to be computed, also those that nothing is made of.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,14 +9,17 @@ import contextlib
 
 import jax
 
-_placer = None  # (rows, weight), while a function is traced for a mesh
+_placer = None  # (rows, weight, devices), while a function is traced for a mesh
+_whole = False  # while a function is traced in which every token is computed
 
 
 @contextlib.contextmanager
-def placed(rows: Callable[[jax.Array], jax.Array], weight: Callable[[str, jax.Array], jax.Array]) -> Iterator[None]:
-  """What is traced inside has its activations and weights placed by these."""
+def placed(
+  rows: Callable[[jax.Array], jax.Array], weight: Callable[[str, jax.Array], jax.Array], devices: int
+) -> Iterator[None]:
+  """What is traced inside has its activations and weights placed by these, on so many devices."""
   global _placer
-  before, _placer = _placer, (rows, weight)
+  before, _placer = _placer, (rows, weight, devices)
   try:
     yield
   finally:
@@ -25,6 +29,11 @@ def placed(rows: Callable[[jax.Array], jax.Array], weight: Callable[[str, jax.Ar
 def rows(x: jax.Array) -> jax.Array:
   """An activation (B or a multiple, ...) whose rows lie over the devices that share a batch."""
   return _placer[0](x) if _placer else x
+
+
+def is_split() -> bool:
+  """Whether several devices share the work, and the compiler has to find out how."""
+  return bool(_placer) and _placer[2] > 1
 
 
 def weight(name: str, value: jax.Array, dtype=None) -> jax.Array:
@@ -42,3 +51,19 @@ def weights(params: dict, dtype=None) -> dict:
   name = lambda path: "/".join(str(key.key) for key in path)
   place = lambda path, value: weight(name(path), value, dtype) if value.ndim > 1 else value
   return jax.tree_util.tree_map_with_path(place, params)
+
+
+@contextlib.contextmanager
+def every_token() -> Iterator[None]:
+  """What is traced inside computes all tokens of the last layer, as the published models do, and not only the first."""
+  global _whole
+  before, _whole = _whole, True
+  try:
+    yield
+  finally:
+    _whole = before
+
+
+def is_whole() -> bool:
+  """Whether every token is asked for."""
+  return _whole

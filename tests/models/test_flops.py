@@ -5,6 +5,7 @@ import math
 import jax
 import pytest
 
+from vatt_jax import placement
 from vatt_jax.models import flops
 from vatt_jax.models.sizes import size
 from vatt_jax.models.vatt import Vatt
@@ -21,7 +22,8 @@ def traced(model, batch):
   apply = lambda variables: model.apply(
     variables, batch, train=True, rngs={"dropout": jax.random.key(0)}, mutable=["batch_stats"]
   )
-  return count_matmul_flops(apply, shapes)
+  with placement.every_token():
+    return count_matmul_flops(apply, shapes)
 
 
 @pytest.mark.parametrize("drop_rate", flops.DROP_RATES)

@@ -7,9 +7,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
+from vatt_jax import placement
 from vatt_jax.models import text, transformer
 from vatt_jax.models.dropout import Dropout, drop, keep_mask
 from vatt_jax.training import mesh as mesh_lib
+from vatt_jax.training.flops import count_matmul_flops
 
 ROWS, TOKENS, WIDTH = 8, 12, 16
 
@@ -153,6 +155,24 @@ def test_forms_of_an_encoder_share_parameters_and_results(kind, fields, inputs):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), value(other), value(plain))
   trained = other.apply(variables, x, mask, train=True, rngs={"dropout": jax.random.key(1)})
   assert np.isfinite(trained).all() and np.abs(trained - other.apply(variables, x, mask, train=False)).max() > 1e-3
+
+
+@pytest.mark.parametrize("fields", [{}, {"scan": True}, {"scan": True, "layers": 1}, {"remat": "full"}])
+@pytest.mark.parametrize("long", [True, False])
+def test_the_first_token_needs_no_other_in_the_last_layer(fields, long):
+  """The same output and gradients, from fewer products; every token is computed where that is asked for."""
+  fields = {"layers": 2} | fields
+  encoder = transformer.Encoder(feed_forward=24, heads=2, head_width=8, dropout=0.0, **fields)
+  x = jax.random.normal(jax.random.key(0), (2, 300 if long else TOKENS, WIDTH))
+  mask = jnp.arange(x.shape[1])[None] < jnp.array([[9], [400]])
+  variables = encoder.init(jax.random.key(1), x, mask, train=True)
+  output = lambda variables, **first: encoder.apply(variables, x, mask, train=True, **first)[:, :1]
+  both = lambda **first: jax.jit(jax.value_and_grad(lambda v: jnp.sum(jnp.sin(output(v, **first)))))(variables)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), both(first=True), both())
+  count = lambda **first: count_matmul_flops(lambda v: output(v, **first), variables)
+  assert count(first=True) < 0.8 * count()
+  with placement.every_token():
+    assert count(first=True) == count()
 
 
 def test_bfloat16_computes_near_float32_and_returns_float32(inputs):

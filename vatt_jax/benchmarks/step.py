@@ -31,6 +31,7 @@ def run(
   found = measuring.reports(makers, repetitions, turns)
   for report in found:
     report["fraction_of_peak"] = report["model_flops"] / report["step_seconds"] / peak.best
+    report["computed_fraction_of_peak"] = report["computed_flops"] / report["step_seconds"] / peak.best
   return {
     "configs": found,
     "gemm_peak_flops_per_second": peak.best,
@@ -46,6 +47,7 @@ def run(
 def say(report: dict) -> None:
   """Prints what was found for one config."""
   median, flops, rates = report["step_seconds"], report["model_flops"], report["gemm_flops_per_second_spread"]
+  computed = report["computed_flops"]
   by_size = ", ".join(f"{size}: {spread['maximum'] / 1e9:,.4g}" for size, spread in rates.items())
   print(
     f"step: {median:.4g} s (fastest {report['step_seconds_spread']['minimum']:.4g}), "
@@ -55,6 +57,11 @@ def say(report: dict) -> None:
     f"fraction of peak: {100 * report['fraction_of_peak']:.1f} %\n"
     f"peak memory: {report['peak_memory_bytes'] / 2**30:.2f} GiB"
   )
+  if computed < flops:
+    print(
+      f"computed: {computed / 1e9:,.4g} GFLOP a step, {100 * report['computed_fraction_of_peak']:.1f} % of the peak; the "
+      "rest is tokens of the last layer that nothing is made of"
+    )
   if "teacher_seconds" in report:
     print(
       f"of that the frozen teacher: {report['teacher_seconds']:.4g} s, {100 * report['teacher_share']:.1f} % of the step; "
@@ -86,6 +93,7 @@ class _Step:
     objectives.inherit(config, None)
     self._batch_size, self._peak, self._seconds, self._teaching = config.batch_size, peak, [], []
     self._step, self._state, self._batch, self._flops, objective = prepare_step(config, vocabulary_size)
+    self._computed = flops_lib.computed_flops(objective, self._state.variables, self._batch)
     self._teacher = teacher(objective, self._state, self._batch)
 
   def measure(self) -> None:
@@ -108,6 +116,7 @@ class _Step:
       "step_seconds_spread": spread,
       "clips_per_second": rows / median,
       "model_flops": self._flops,
+      "computed_flops": self._computed,
       "figures": {
         "seconds of a step": spread,
         "clips a second": measuring.spread([rows / seconds for seconds in self._seconds]),

@@ -22,10 +22,10 @@ class _Gathered:
 
 @jax.custom_vjp
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """x (..., D) times kernel (D, F) -> (..., F).
+  """x (..., D) times kernel (D, F) -> (..., F), for one device.
 
-  The gradient of the kernel is x's columns times the gradient's, in this order. JAX's own rule takes the other one and
-  transposes, for which XLA has a slower product on CPUs.
+  On CPUs the gradient of the kernel is the product of x and of what comes back, in this order and with x stored. JAX's
+  own rule takes them the other way round and transposes, for which XLA's products are slower.
   """
   return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
@@ -39,22 +39,33 @@ def _backward(saved, gradient):
   x, kernel = saved
   rows = tuple(range(x.ndim - 1))
   of_x = lax.dot_general(gradient, kernel, (((x.ndim - 1,), (1,)), ((), ())))
-  of_kernel = lax.dot_general(x, gradient, ((rows, rows), ((), ())))
-  return of_x, of_kernel
+  contracted = (rows, rows), ((), ())
+  in_order = lambda x, gradient: lax.dot_general(x, gradient, contracted)
+  transposed = lambda x, gradient: lax.dot_general(gradient, x, contracted).T
+  return of_x, lax.platform_dependent(x, gradient, cpu=in_order, default=transposed)
 
 
 product.defvjp(_forward, _backward)
 
 
 def _stored(x):
-  """x, computed once and row after row; otherwise XLA computes it a second time, transposed and one by one."""
+  """x, computed once and row after row; otherwise XLA computes it a second time, transposed and one by one.
+
+  The partitioner does not know this constraint, and would gather x on every device.
+  """
   return with_layout_constraint(lax.optimization_barrier(x), Layout(tuple(range(x.ndim))))
+
+
+def _dot_general(x, kernel, dimension_numbers, precision=None):
+  if placement.is_split():
+    return lax.dot_general(x, kernel, dimension_numbers, precision)
+  return product(x, kernel)
 
 
 class Dense(_Gathered, nn.Dense):
   """`flax.linen.Dense`."""
 
-  dot_general: Callable | None = staticmethod(lambda x, kernel, *_, **__: product(x, kernel))
+  dot_general: Callable | None = staticmethod(_dot_general)
 
 
 class Embed(_Gathered, nn.Embed):

@@ -52,7 +52,7 @@ class PatchTower(nn.Module):
   """A set of patches -> tokens -> encoder -> the pooled aggregation token.
 
   Attributes:
-    encoder: called as encoder(tokens, mask, train=...).
+    encoder: called as encoder(tokens, mask, train=..., first=True), as its first token is all that is used.
     grid, width: of the position tables.
     dropout: on tokens after positions were added.
     post_width: None (modality-specific) or the width of the GELU projection after the encoder; with it goes a GELU
@@ -85,7 +85,7 @@ class PatchTower(nn.Module):
     x = x + PositionEmbedding(self.grid, self.width, self.normalised_positions, name="positions")(positions)
     x = Dropout(self.dropout, deterministic=not train)(x)
     x = prepend_aggregation(self, x, self.aggregation_position)
-    x = self.encoder(x, None, train=train)[:, 0]
+    x = self.encoder(x, None, train=train, first=True)[:, 0]
     if self.post_width:
       x = transformer.gelu(transformer.dense(self.post_width, "post_projection")(x))
     return x
@@ -180,7 +180,7 @@ class AgnosticTextTower(nn.Module):
     x = x + PositionEmbedding((self.max_length,), self.width, self.normalised_positions, name="positions")(_places(ids))
     x = Dropout(self.dropout, deterministic=not train)(x)
     x = prepend_aggregation(self, x, self.aggregation_position)
-    x = self.encoder(x, _with_aggregation(mask), train=train)[:, 0]
+    x = self.encoder(x, _with_aggregation(mask), train=train, first=True)[:, 0]
     if self.post_width:
       x = transformer.gelu(transformer.dense(self.post_width, "post_projection")(x))
     return x

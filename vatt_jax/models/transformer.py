@@ -71,25 +71,30 @@ class Attention(nn.Module):
   kernel: Kernel | None = None
 
   @nn.compact
-  def __call__(self, x_BND: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
-    """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N)."""
+  def __call__(self, x_BND: jax.Array, bias: jax.Array | None, train: bool, first: bool = False) -> jax.Array:
+    """x (B, N, D) -> (B, N, D); `bias` is added to the scores and broadcasts to (B, A, N, N).
+
+    Of the `first` token alone (B, 1, D); the bias then is one that all queries share, (B, A or 1, 1, N).
+    """
     batch, tokens, width = x_BND.shape
+    asking_BQD = x_BND[:, :1] if first else x_BND
     rate = self.dropout if train else 0.0
     linear = lambda features, name: Dense(
       features, self.use_bias, dtype=x_BND.dtype, kernel_init=self.kernel_init, name=name
     )
 
-    q, k, v = (linear(self.heads * self.head_width, name)(x_BND) for name in ("query", "key", "value"))
+    project = lambda name, x: linear(self.heads * self.head_width, name)(x)
+    q, k, v = project("query", asking_BQD), project("key", x_BND), project("value", x_BND)
     q = q * self.head_width**-0.5 if self.scaled else q
     places = None  # Of all pairs, hashed, where weights are dropped.
     if rate:
       keys = jax.random.split(self.make_rng("dropout"), self.heads)
-      places = jax.vmap(lambda key: hashes(key, (batch, tokens, tokens)))(keys)
+      places = jax.vmap(lambda key: hashes(key, (batch, q.shape[1], tokens)))(keys)
     if bias is not None:
       bias = jnp.broadcast_to(bias.swapaxes(0, 1), (self.heads, *bias.swapaxes(0, 1).shape[1:]))
     one_by_one = functools.partial(by_head, rate=rate, heads=self.heads)
     all_at_once = functools.partial(_attend, rate=rate, heads=self.heads)
-    if tokens < self.long:
+    if first or tokens < self.long:
       mixed = all_at_once(q, k, v, bias, places)
     elif self.kernel and bias is None and not rate:
       mixed_BANK = self.kernel(*(_apart(x, self.heads).transpose(0, 2, 1, 3) for x in (q, k, v)))
@@ -116,7 +121,11 @@ def _apart(x, heads: int):
 
 
 class Layer(nn.Module):
-  """One pre-norm layer: attention and MLP, each on its own residual branch; fields as `Encoder`'s."""
+  """One pre-norm layer: attention and MLP, each on its own residual branch; fields as `Encoder`'s.
+
+  Attributes:
+    first: whether the output of the first token is enough: (B, N, D) -> (B, 1, D).
+  """
 
   heads: int
   feed_forward: int
@@ -124,6 +133,7 @@ class Layer(nn.Module):
   dropout: float = 0.1
   attention_dropout: float | None = None
   kernel: Kernel | None = None
+  first: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, bias: jax.Array | None, train: bool) -> jax.Array:
@@ -132,7 +142,7 @@ class Layer(nn.Module):
     y = layer_norm("attention_norm", x.dtype)(x)
     rate = self.dropout if self.attention_dropout is None else self.attention_dropout
     attention = Attention(self.heads, self.head_width, rate, kernel=self.kernel, name="attention")
-    x = x + drop(attention(y, bias, train))
+    x = (x[:, :1] if self.first else x) + drop(attention(y, bias, train, self.first))
     y = layer_norm("feed_forward_norm", x.dtype)(x)
     y = drop(gelu(dense(self.feed_forward, "feed_forward_in", dtype=x.dtype)(y)))
     return x + drop(dense(x.shape[-1], "feed_forward_out", dtype=x.dtype)(y))
@@ -164,24 +174,35 @@ class Encoder(nn.Module):
   kernel: Kernel | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array | None = None, *, train: bool) -> jax.Array:
-    """x float (B, N, D), mask bool (B, N), false where a token is padding -> float32 (B, N, D)."""
+  def __call__(self, x: jax.Array, mask: jax.Array | None = None, *, train: bool, first: bool = False) -> jax.Array:
+    """x float (B, N, D), mask bool (B, N), false where a token is padding -> float32 (B, N, D).
+
+    Of the `first` token alone (B, 1, D): the last layer then computes no other, unless `placement.every_token` says so.
+    """
+    first = first and not placement.is_whole()
     bias = None if mask is None else padding_bias(mask)
     x = x.astype(self.dtype)
     fields = self.heads, self.feed_forward, self.head_width, self.dropout, self.attention_dropout, self.kernel
     if self.scan:
       layer = Layer(*fields, parent=None)
-      x = scan_layers(self, layer, self.layers, x, bias, train, self.remat)
+      x = scan_layers(self, layer, self.layers, x, bias, train, self.remat, layer.clone(first=first))
     else:
       kind = rematerialised(Layer, self.remat)
       for i in range(self.layers):
-        x = kind(*fields, name=f"layer_{i}")(x, bias, train)
+        x = kind(*fields, first and i == self.layers - 1, name=f"layer_{i}")(x, bias, train)
     x = layer_norm("final_norm")(x.astype(jnp.float32))
     return Dropout(self.dropout, deterministic=not train)(x)
 
 
 def scan_layers(
-  module: nn.Module, layer: nn.Module, count: int, x: jax.Array, bias: jax.Array | None, train: bool, remat: str
+  module: nn.Module,
+  layer: nn.Module,
+  count: int,
+  x: jax.Array,
+  bias: jax.Array | None,
+  train: bool,
+  remat: str,
+  last: nn.Module | None = None,
 ) -> jax.Array:
   """`count` layers like `layer`, called as layer(x, bias, train), compiled as one.
 
@@ -189,20 +210,26 @@ def scan_layers(
     module: whose parameters they are, under the names that layers have which are called one by one.
     layer: without a parent.
     remat: a name in `REMAT`.
+    last: a layer with the same parameters that is called as the last one, where it differs.
   """
   start = lambda key: layer.init(key, x, bias, False)["params"]
-  params = [module.param(f"layer_{i}", start) for i in range(count)]
-  stacked = {"params": jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)}
+  layers = [{"params": module.param(f"layer_{i}", start)} for i in range(count)]
   if train and layer.dropout:
-    stacked["key"] = jax.random.split(module.make_rng("dropout"), count)
+    keys = jax.random.split(module.make_rng("dropout"), count)
+    layers = [own | {"key": key} for own, key in zip(layers, keys)]
 
-  def one(x, own):
-    rngs = {"dropout": own["key"]} if "key" in own else {}
-    return layer.apply({"params": own["params"]}, x, bias, train, rngs=rngs), None
+  def called(layer):
+    def one(x, own):
+      rngs = {"dropout": own["key"]} if "key" in own else {}
+      return layer.apply({"params": own["params"]}, x, bias, train, rngs=rngs), None
 
-  if REMAT[remat]:
-    one = jax.checkpoint(one, policy=REMAT[remat], prevent_cse=False)
-  return jax.lax.scan(one, x, stacked)[0]
+    return jax.checkpoint(one, policy=REMAT[remat], prevent_cse=False) if REMAT[remat] else one
+
+  differs = last is not None and last != layer
+  alike = layers[:-1] if differs else layers
+  if alike:
+    x = jax.lax.scan(called(layer), x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alike))[0]
+  return called(last)(x, layers[-1])[0] if differs else x
 
 
 def rematerialised(layer: type[nn.Module], name: str) -> type[nn.Module]:

@@ -7,6 +7,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from vatt_jax import placement
 from vatt_jax.models.classifier import Classifier
 from vatt_jax.models.text import BertEncoder, T5Encoder
 from vatt_jax.models.transformer import Attention, Encoder, Layer, gelu
@@ -68,7 +69,7 @@ def _look_at(model, variables, batch, modality, rows) -> dict[str, jax.Array]:
       seen["activity"].append(_mean(jnp.maximum(gelu(out), 0.0), seen["mask"]))
     return out
 
-  with nn.intercept_methods(watch):
+  with nn.intercept_methods(watch), placement.every_token():
     method = "pool" if isinstance(model, Vatt) else None
     out = model.apply(variables, batch, train=False, method=method)
   pooled = out[f"{modality}/pooled"]

@@ -11,22 +11,32 @@ import jax
 from jax import make_jaxpr
 from jax.extend import core
 
+from vatt_jax import placement
 from vatt_jax.training import hardware
 
 CONVENTION = (
   "matrix products only, a multiply-add is two; a training step counts as three forward passes of the loss on the "
-  "patches that DropToken keeps, queries times keys included; what has no gradient counts once"
+  "patches that DropToken keeps, queries times keys included, every token in every layer; what has no gradient counts once"
 )
 
 
 def model_flops(objective, variables: dict, batch: dict) -> int:
-  """FLOPs of a training step over all devices, by `CONVENTION`; what is computed again to save memory is not counted.
+  """FLOPs of a training step over all devices, by `CONVENTION`.
+
+  What is computed again to save memory is not counted, and what is left out because nothing is made of it is: the model
+  is the published one. `computed_flops` counts what is left.
 
   Args:
     objective: not on a mesh: what is inside of a device's own kernels can't be counted. Its `frozen`, if it has one, is
       (variables, batch) -> what it computes without gradients.
     variables, batch: shapes.
   """
+  with placement.every_token():
+    return computed_flops(objective, variables, batch)
+
+
+def computed_flops(objective, variables: dict, batch: dict) -> int:
+  """As `model_flops`, without what the step leaves out."""
   forward = count_matmul_flops(lambda v, b: objective.loss(v, b, jax.random.key(0), train=True), variables, batch)
   frozen = getattr(objective, "frozen", None)
   return 3 * forward - (2 * count_matmul_flops(frozen, variables, batch) if frozen else 0)

@@ -86,7 +86,7 @@ def on_mesh(function: Callable, rules: Rules, mesh: Mesh, fsdp: bool) -> Callabl
 
   @functools.wraps(function)
   def placed(*args):
-    with placement.placed(place_rows, weight):
+    with placement.placed(place_rows, weight, mesh.size):
       return function(*args)
 
   return placed
