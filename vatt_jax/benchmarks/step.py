@@ -185,8 +185,9 @@ def matrix_product(size: int) -> Callable[[], jax.Array]:
   devices = jax.devices()
   mesh = mesh_lib.make_mesh((1, len(devices), 1), devices)
   place = mesh_lib.batch_sharding(mesh)
-  left = jax.jit(lambda: jnp.full((len(devices), size, size), 0.5), out_shardings=place)()
-  multiply = jax.jit(lambda left: jnp.matmul(left, jnp.swapaxes(left, 1, 2)), out_shardings=place)
+  left = jax.jit(lambda: jnp.full((len(devices) * size, size), 0.5), out_shardings=place)()
+  own = jax.shard_map(lambda left: left @ left.T, mesh=mesh, in_specs=place.spec, out_specs=place.spec)
+  multiply = jax.jit(own)
   product = lambda: multiply(left)
   jax.block_until_ready(product())
   return product
