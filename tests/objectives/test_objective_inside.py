@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from tests.test_train import smoke_config
-from vatt_jax import jobs, objectives
+from vatt_jax import jobs, objectives, placement
 from vatt_jax.data import pipeline
 from vatt_jax.objectives import inside
 
@@ -66,9 +66,10 @@ def test_a_look_changes_nothing_and_sees_what_leaves(agnostic, scan):
   if not scan:  # By another way: what Flax captures of the second layer.
     captured = lambda module, _: module.name == "feed_forward_in"
     clips = {key: value for key, value in batch.items() if key.startswith("video/")}
-    _, seen = objective.model.apply(
-      variables, clips, train=False, capture_intermediates=captured, mutable="intermediates"
-    )
+    with placement.every_token():
+      _, seen = objective.model.apply(
+        variables, clips, train=False, capture_intermediates=captured, mutable="intermediates"
+      )
     tower = seen["intermediates"] if agnostic else seen["intermediates"]["video"]
     (before,) = tower["encoder"]["layer_1"]["feed_forward_in"]["__call__"]
     fires = jnp.maximum(jax.nn.gelu(before, approximate=False), 0.0).mean(axis=1)
