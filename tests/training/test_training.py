@@ -60,7 +60,7 @@ def test_randomness_is_a_function_of_the_step(fit):
 def test_a_non_finite_update_is_left_out_and_counted(name):
   config = common.sgd() if name == "sgd" else common.adam()
   config.update({"learning_rate": 0.1, "warmup_steps": 2})
-  optimizer = optimizers.held(optax.adam(0.1)) if name == "another" else optimizers.from_config(config, 1000)[0]
+  optimizer = optimizers.guarded(optax.adam(0.1)) if name == "another" else optimizers.from_config(config, 1000)[0]
   state = init_state(LineFit(), optimizer, jax.random.key(0), BATCH)
   step = jax.jit(make_step(LineFit(), optimizer, seed=7))
   state, _ = step(state, BATCH)

@@ -71,10 +71,10 @@ def by_head(
   Returns:
     (B, N, A * K).
   """
-  return _forward(q, k, v, bias, hashes, rate, heads)[0]
+  return _by_head_forward(q, k, v, bias, hashes, rate, heads)[0]
 
 
-def _forward(q, k, v, bias, hashes, rate, heads):
+def _by_head_forward(q, k, v, bias, hashes, rate, heads):
   def one(head, found):
     (q_BNK, k_BMK, v_BMK), bias_BNM, places = _of_head((q, k, v), (bias, hashes), head, heads)
     scores_BNM = _product("bnk,bmk->bnm", q_BNK, k_BMK)
@@ -92,7 +92,7 @@ def _forward(q, k, v, bias, hashes, rate, heads):
   return mixed, (q, k, v, bias, hashes, mixed, *of_rows)
 
 
-def _backward(rate, heads, saved, gradient):
+def _by_head_backward(rate, heads, saved, gradient):
   q, k, v, bias, hashes, mixed, top_BNA, total_BNA = saved
   flip = lambda x: x.swapaxes(-1, -2)
   along = (gradient.astype(jnp.float32) * mixed.astype(jnp.float32)).reshape(*q.shape[:2], heads, -1)
@@ -127,7 +127,7 @@ def _backward(rate, heads, saved, gradient):
   return *jax.lax.fori_loop(0, heads, one, empty), None
 
 
-by_head.defvjp(_forward, _backward)
+by_head.defvjp(_by_head_forward, _by_head_backward)
 
 
 def _of_head(columns, stacked, head, heads):

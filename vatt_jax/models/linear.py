@@ -57,7 +57,7 @@ def _stored(x):
 
 
 def _dot_general(x, kernel, dimension_numbers, precision=None):
-  if placement.is_split():
+  if placement.is_split() or precision is not None:
     return lax.dot_general(x, kernel, dimension_numbers, precision)
   return product(x, kernel)
 

@@ -185,7 +185,7 @@ class Encoder(nn.Module):
     fields = self.heads, self.feed_forward, self.head_width, self.dropout, self.attention_dropout, self.kernel
     if self.scan:
       layer = Layer(*fields, parent=None)
-      x = scan_layers(self, layer, self.layers, x, bias, train, self.remat, layer.clone(first=first))
+      x = scan_layers(self, layer, self.layers, x, bias, train, self.remat, layer.clone(first=True) if first else None)
     else:
       kind = rematerialised(Layer, self.remat)
       for i in range(self.layers):
@@ -210,7 +210,7 @@ def scan_layers(
     module: whose parameters they are, under the names that layers have which are called one by one.
     layer: without a parent.
     remat: a name in `REMAT`.
-    last: a layer with the same parameters that is called as the last one, where it differs.
+    last: a layer with the same parameters that is called as the last one, where that differs.
   """
   start = lambda key: layer.init(key, x, bias, False)["params"]
   layers = [{"params": module.param(f"layer_{i}", start)} for i in range(count)]
@@ -225,11 +225,10 @@ def scan_layers(
 
     return jax.checkpoint(one, policy=REMAT[remat], prevent_cse=False) if REMAT[remat] else one
 
-  differs = last is not None and last != layer
-  alike = layers[:-1] if differs else layers
+  alike = layers[:-1] if last else layers
   if alike:
     x = jax.lax.scan(called(layer), x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alike))[0]
-  return called(last)(x, layers[-1])[0] if differs else x
+  return called(last)(x, layers[-1])[0] if last else x
 
 
 def rematerialised(layer: type[nn.Module], name: str) -> type[nn.Module]:

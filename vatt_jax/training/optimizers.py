@@ -1,6 +1,5 @@
 """Optimizers from a config: clipping, Adam or SGD, and a rate that warms up and falls between two levels."""
 
-import functools
 import math
 import re
 
@@ -53,7 +52,7 @@ def warmup_linear(peak: float, floor: float, warmup_steps: int, total_steps: int
 
 
 def from_config(config, total_steps: int) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
-  """The optimizer of `config.optimizer`, whose `update` takes `finite` as `held` says, and its learning-rate schedule.
+  """The optimizer of `config.optimizer`, whose `update` takes `finite` as `guarded` says, and its learning-rate schedule.
 
   The gradients of frozen parameters must be 0, which `Groups.hold` sees to.
 
@@ -74,13 +73,13 @@ def from_config(config, total_steps: int) -> tuple[optax.GradientTransformationE
   elif config.name == "sgd":
     if any("weight_decay" in fields for _, fields in config.get("groups", ())):
       raise UserError("config.optimizer.groups: sgd has no weight decay; config.optimizer.name = adam has.")
-    rule = [held(optax.trace(config.momentum))]
+    rule = [guarded(optax.trace(config.momentum))]
   else:
     raise UserError(f"config.optimizer.name = {config.name!r} is not one of adam, sgd.")
   if groups:
     moments, *rest = rule
     rule = [optax.masked(moments, groups.trained), *rest, _own_rates(groups)]
-  rule = optax.chain(*rule, held(optax.scale_by_learning_rate(schedule)))
+  rule = optax.chain(*rule, guarded(optax.scale_by_learning_rate(schedule)))
   if config.clip_global_norm:
     clip = optax.clip_by_global_norm(config.clip_global_norm)
     if pattern := config.get("clip_only", ""):
@@ -89,40 +88,40 @@ def from_config(config, total_steps: int) -> tuple[optax.GradientTransformationE
   return rule, schedule
 
 
-def held(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def guarded(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
   """The same, whose state stays what it is where update(..., finite=) is false."""
   inner = optax.with_extra_args_support(optimizer)
 
   def update(updates, state, params=None, *, finite=True, **more):
     updates, new = inner.update(updates, state, params, **more)
-    return updates, jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
+    return updates, _where(finite, new, state)
 
   return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def _adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransformationExtraArgs:
-  """`held(optax.scale_by_adam(b1, b2, epsilon))`, whose moments a CPU writes over the old ones.
+  """`guarded(optax.scale_by_adam(b1, b2, epsilon))`, whose moments a CPU writes over the old ones.
 
   It computes moments in the loop that needs them, and copies the old ones so that both loops find them. Stored before
   anything is made of them, they need no copy.
   """
-
-  def moment(decay, order):
-    def of(gradient, old, finite):
-      new = jnp.where(finite, (1 - decay) * gradient**order + decay * old, old)
-      return jax.lax.platform_dependent(new, cpu=jax.lax.optimization_barrier, default=lambda x: x)
-
-    return of
+  stored = lambda x: jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
   def update(gradients, state, params=None, *, finite=True, **_):
-    mu = jax.tree.map(functools.partial(moment(b1, 1), finite=finite), gradients, state.mu)
-    nu = jax.tree.map(functools.partial(moment(b2, 2), finite=finite), gradients, state.nu)
+    moment = lambda old, decay, order: jax.tree.map(
+      stored, _where(finite, optax.tree.update_moment(gradients, old, decay, order), old)
+    )
+    mu, nu = moment(state.mu, b1, 1), moment(state.nu, b2, 2)
     count = jnp.where(finite, optax.safe_increment(state.count), state.count)
-    of_mu, of_nu = 1 - b1**count, 1 - b2**count
-    updates = jax.tree.map(lambda m, n: m / of_mu / (jnp.sqrt(n / of_nu) + epsilon), mu, nu)
+    of_mu, of_nu = optax.tree.bias_correction(mu, b1, count), optax.tree.bias_correction(nu, b2, count)
+    updates = jax.tree.map(lambda m, n: m / (jnp.sqrt(n) + epsilon), of_mu, of_nu)
     return updates, optax.ScaleByAdamState(count, mu, nu)
 
   return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1, b2, epsilon).init, update)
+
+
+def _where(condition, new, old):
+  return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
 
 
 def _weight_decay(value: float, groups: Groups) -> optax.GradientTransformation:

@@ -14,7 +14,7 @@ def make_step(
 
   Randomness is fold_in(seed, step): any step can be replayed alone. A non-finite update is left out: step, data and
   randomness move on, parameters and optimizer do not; an optimizer that is not of `optimizers.from_config` has to be
-  `optimizers.held` for that. `ema_decay` > 0 keeps `state.ema`, with less memory at the start. `hold` takes the gradient
+  `optimizers.guarded` for that. `ema_decay` > 0 keeps `state.ema`, with less memory at the start. `hold` takes the gradient
   from parameters that are frozen.
   """
 
