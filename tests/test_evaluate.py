@@ -132,8 +132,9 @@ def test_following_may_begin_before_the_run(run, tmp_path, capsys):
   time.sleep(1.0)
   assert job.is_alive() and not workdir.exists()
   assert capsys.readouterr().out.count("there is no checkpoint in") == 1
-  shutil.copytree(copy_of(run, tmp_path), workdir)
-  shutil.copy(run / "results.json", workdir)
+  written = copy_of(run, tmp_path)
+  shutil.copy(run / "results.json", written)
+  written.rename(workdir)  # at once: the job is at work in it as soon as it sees it
   job.join(timeout=120)
   assert not job.is_alive()
   rows = [json.loads(line) for line in (workdir / "eval.jsonl").read_text().splitlines()]
