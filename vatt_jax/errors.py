@@ -43,6 +43,8 @@ def run(main: Callable[[list[str]], None] | str) -> None:
       )
 
   _open_what_is_closed()
+  # TensorFlow loads Keras 3 at once, a quarter of the time to start, but Keras 2 only when asked; no program needs either.
+  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Not in the background, where it is ignored.
     signal.signal(signal.SIGINT, _interrupted)
   try:

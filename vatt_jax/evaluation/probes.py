@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import optimize, special
+from scipy import special
 
 from vatt_jax.evaluation.retrieval import unit_rows
 
@@ -172,6 +172,8 @@ def _linear(features, classes, loss, cost, penalised_bias, tolerance=1e-13) -> S
     penalised = weights if penalised_bias else np.concatenate([weights[:-1], np.zeros([1, classes])])
     slope = cost * np.concatenate([x.T @ gradient, gradient.sum(axis=0)[None]]) + penalised
     return cost * value + 0.5 * np.sum(penalised**2), slope.ravel()
+
+  from scipy import optimize  # Takes half a second, which is this probe's, not every program's.
 
   options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": tolerance, "gtol": 1e-6 * max(1.0, cost)}
   found = optimize.minimize(objective, np.zeros((width + 1) * classes), jac=True, method="L-BFGS-B", options=options)

@@ -10,7 +10,6 @@ import pathlib
 import socket
 import time
 
-from clu import metric_writers
 from etils import epath
 import tensorflow as tf
 
@@ -143,7 +142,7 @@ class MetricsLog:
     storage.write(self._path, "".join(json.dumps(row) + "\n" for row in kept))
     self._file = self._path.open("a")
     self._unwritten = ""
-    self._tensorboard = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard"))
+    self._tensorboard = tf.summary.create_file_writer(str(epath.Path(workdir) / "tensorboard"))
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """One row; `eval/...` among the metrics marks the step as evaluated."""
@@ -154,7 +153,7 @@ class MetricsLog:
       self._file.write(self._unwritten)
       self._file.flush()
       self._unwritten = ""
-      self._tensorboard.write_scalars(step, metrics)
+      _to_tensorboard(self._tensorboard, step, metrics)
     except (OSError, tf.errors.OpError) as error:
       self.say(f"warning: {self._path} cannot be written ({reason(error)}); its lines are kept until it can.")
       self._unwritten = "\n" + self._unwritten.lstrip("\n")  # A line may have been cut off.
@@ -183,9 +182,15 @@ def log_evaluation(workdir: str, name: str, step: int, metrics: dict[str, float]
   Raises:
     OSError, tf.errors.OpError: it cannot be written.
   """
-  writer = metric_writers.SummaryWriter(str(epath.Path(workdir) / "tensorboard" / name))
-  writer.write_scalars(step, metrics)
+  writer = tf.summary.create_file_writer(str(epath.Path(workdir) / "tensorboard" / name))
+  _to_tensorboard(writer, step, metrics)
   writer.close()
+
+
+def _to_tensorboard(writer: tf.summary.SummaryWriter, step: int, metrics: dict[str, float]) -> None:
+  with writer.as_default(step):
+    for name, value in metrics.items():
+      tf.summary.scalar(name, value)
 
 
 def reason(error: BaseException) -> str:
