@@ -3,12 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from scipy import special
+from scipy import optimize, special
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+import threadpoolctl
 
 from vatt_jax.evaluation import classification, probes
 
@@ -66,6 +67,18 @@ def test_views_are_scored_one_by_one():
   for probe in (probes.logistic, probes.support_vectors, probes.nearest):
     score = probe(features, labels, 4)
     np.testing.assert_allclose(score(views)[:, 1], score(features[10:20]), atol=1e-12)
+
+
+def test_short_vectors_are_not_split_among_threads(monkeypatch):
+  threads = lambda: [each["num_threads"] for each in threadpoolctl.threadpool_info() if "/scipy" in each["filepath"]]
+  features, labels = clouds()
+  during, minimize = [], optimize.minimize
+  monkeypatch.setattr(
+    optimize, "minimize", lambda *args, **options: during.extend(threads()) or minimize(*args, **options)
+  )
+  with threadpoolctl.threadpool_limits(2):
+    probes.logistic(features, labels, 4)
+    assert during and set(during) == {1} and set(threads()) == {2}
 
 
 def test_the_low_rank_classifier_learns_and_repeats_itself():

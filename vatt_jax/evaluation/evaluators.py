@@ -5,6 +5,7 @@ import re
 
 import jax
 import numpy as np
+import tqdm
 
 from vatt_jax.data import label as label_lib, records as records_lib, text as text_lib
 from vatt_jax.errors import UserError
@@ -196,7 +197,8 @@ def probe(name, config, setting, variables, records, views) -> tuple[dict, Class
     )
   x, y, names, values, truth = _labelled_features(name, config, setting, variables, records, views)
   try:
-    score = probes.PROBES[config.classifier](x, y, len(names), **config.options)
+    with tqdm.tqdm(desc=f"fitting {name} to {len(x):,} clips", bar_format="{desc}", **views.bar):
+      score = probes.PROBES[config.classifier](x, y, len(names), **config.options)
   except TypeError as error:
     raise UserError(f"config.evaluators.{name}.options cannot be used: {error}.") from error
   scores = score(values).mean(axis=1)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy import special
+import threadpoolctl
 
 from vatt_jax.evaluation.retrieval import unit_rows
 
@@ -176,9 +177,20 @@ def _linear(features, classes, loss, cost, penalised_bias, tolerance=1e-13) -> S
   from scipy import optimize  # Takes half a second, which is this probe's, not every program's.
 
   options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": tolerance, "gtol": 1e-6 * max(1.0, cost)}
-  found = optimize.minimize(objective, np.zeros((width + 1) * classes), jac=True, method="L-BFGS-B", options=options)
+  start = np.zeros((width + 1) * classes)
+  with _one_thread_for_scipy():
+    found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
   weights = found.x.reshape(width + 1, classes)
   return lambda x: prepare(x) @ weights[:-1] + weights[-1]
+
+
+def _one_thread_for_scipy():
+  """L-BFGS's vectors are short: split among threads, which wait for each other and for those of NumPy's products, a fit
+  takes four times as long, and fifteen on a busy machine.
+  """
+  pools = threadpoolctl.ThreadpoolController()
+  of_scipy = [each["filepath"] for each in pools.info() if "/scipy" in each["filepath"]]
+  return pools.select(filepath=of_scipy).limit(limits=1)
 
 
 def nearest(

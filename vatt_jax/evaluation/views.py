@@ -77,6 +77,7 @@ class Views:
     broken: numbers of records that could not be read in some view, known when the iteration is over.
     records, options, batch_size, progress: as given; who wants less of a record narrows `options`.
     places: (window, crop) of each view, from 0 to 1.
+    bar: what tqdm is to do with a bar of this evaluation.
   """
 
   def __init__(
@@ -87,13 +88,13 @@ class Views:
     self.places = [(float(w), float(c)) for c in spread(crops) for w in spread(windows)]
     self.records, self.options, self.batch_size = records, setting.options, batch_size
     self._setting, self.progress = setting, progress
-    self._bar = dict(desc=description, unit="clip", leave=False, disable=None if progress else True)
+    self._description, self.bar = description, dict(leave=False, disable=None if progress else True)
     self.count = len(self.places)
     self.broken: set[int] = set()
 
   def __iter__(self):
     total, (host, hosts) = len(self.records), self._setting.part
-    with tqdm.tqdm(total=self.count * total, **self._bar) as bar:
+    with tqdm.tqdm(total=self.count * total, desc=self._description, unit="clip", **self.bar) as bar:
       for offset, crop_place in self.places:
         batches = pipeline.evaluation_batches(
           self.records, self.batch_size, self.options, self._setting.tokenizer, offset=offset, crop_place=crop_place,
