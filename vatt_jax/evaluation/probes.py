@@ -186,7 +186,7 @@ def _linear(features, classes, loss, cost, penalised_bias, tolerance=1e-13) -> S
 
 def _one_thread_for_scipy():
   """L-BFGS's vectors are short: split among threads, which wait for each other and for those of NumPy's products, a fit
-  takes four times as long, and fifteen on a busy machine.
+  takes two to four times as long.
   """
   pools = threadpoolctl.ThreadpoolController()
   of_scipy = [each["filepath"] for each in pools.info() if "/scipy" in each["filepath"]]
